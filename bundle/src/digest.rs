@@ -109,7 +109,7 @@ pub struct Hasher(Sha256);
 pub type HasherState = [u8; HASHER_STATE_SIZE];
 
 /// Bytes in a [`HasherState`]; fixed by sha2's own serialisation of SHA-256.
-pub const HASHER_STATE_SIZE: usize = 105;
+pub const HASHER_STATE_SIZE: usize = 104;
 
 impl Hasher {
     /// Begins at the empty message.

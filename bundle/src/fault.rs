@@ -12,7 +12,10 @@ pub struct Fact {
 impl Fact {
     /// Pairs a label with a value.
     pub fn new(label: &'static str, value: impl ToString) -> Self {
-        Self { label, value: value.to_string() }
+        Self {
+            label,
+            value: value.to_string(),
+        }
     }
 }
 
