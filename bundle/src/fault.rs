@@ -11,6 +11,10 @@ pub struct Fact {
 
 impl Fact {
     /// Pairs a label with a value.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write the value that they have at hand"
+    )]
     pub fn new(label: &'static str, value: impl ToString) -> Self {
         Self {
             label,
