@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What the programs say to each other and to people: reports of errors, exit codes, progress events.
+//!
+//! Wire shapes and wording only: no behaviour, and never the inner state of a program.
+
+pub mod event;
+pub mod exit;
+pub mod report;
+
+pub use event::Event;
+pub use report::Effect;
+pub use report::Report;

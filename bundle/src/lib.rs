@@ -4,7 +4,9 @@
 
 pub mod digest;
 pub mod fault;
+pub mod key;
 pub mod limits;
+pub mod minisig;
 pub mod pieces;
 
 pub use digest::Digest;
