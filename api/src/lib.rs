@@ -5,6 +5,7 @@
 pub mod event;
 pub mod exit;
 pub mod report;
+pub mod sync;
 
 pub use event::Event;
 pub use report::Effect;

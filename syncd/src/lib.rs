@@ -1,1 +1,8 @@
-//! Placeholder.
+//! The daemon on every node: replicates the store to its peers and serves it.
+//!
+//! The engine (`replicate`, `wire`) is the same code in production and in simulation; everything that differs comes in
+//! through [`env`](mod@env).
+
+pub mod env;
+pub mod handle;
+pub mod settings;
