@@ -1,2 +1,45 @@
-//! Placeholder.
-fn main() {}
+//! The project's own commands; `cargo xtask --help` lists them. Nothing here is needed at run time.
+
+mod check;
+mod command;
+mod fix;
+mod repo;
+mod tally;
+mod test;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Sealift's own commands, for a fresh clone and the Rust toolchain.
+#[derive(Debug, Parser)]
+enum Xtask {
+    /// Run every test that this machine can run; say what is skipped and why.
+    Test(test::TestArguments),
+    /// Check format, lints, direction of dependencies, documents; change nothing.
+    Verify,
+    /// Put right what can be put right by itself: format and lints.
+    Fix,
+}
+
+fn main() -> ExitCode {
+    match run(Xtask::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one command; `false` when it did its work and found something wrong.
+fn run(command: Xtask) -> Result<bool> {
+    match command {
+        Xtask::Test(arguments) => test::run(&arguments),
+        Xtask::Verify => Ok(verify::run()),
+        Xtask::Fix => fix::run(),
+    }
+}

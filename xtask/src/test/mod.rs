@@ -1,0 +1,76 @@
+//! `cargo xtask test`: checks, then every test of the workspace, then one line that says how it went.
+
+mod libtest;
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::check;
+use crate::command;
+use crate::repo;
+use crate::say;
+use crate::tally::Outcome;
+use crate::tally::Tally;
+
+/// What `cargo xtask test` was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct TestArguments {
+    /// Run only the tests whose name contains this, and no checks.
+    filter: Option<String>,
+    /// Run only the tests of this crate, and no checks.
+    #[arg(long, short)]
+    package: Option<String>,
+}
+
+/// Runs what was asked for; `false` when something failed.
+pub(crate) fn run(arguments: &TestArguments) -> Result<bool> {
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    if arguments.filter.is_none() && arguments.package.is_none() {
+        check::run_all(&mut tally);
+    }
+    if build(&mut tally)? {
+        libtest::run(arguments, &mut tally)?;
+    }
+    say!("took {:.0} s", started.elapsed().as_secs_f64());
+    tally.say();
+    Ok(tally.is_good())
+}
+
+/// Builds the programs under test and all tests at once, so that every feature is resolved once.
+fn build(tally: &mut Tally) -> Result<bool> {
+    let started = Instant::now();
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--workspace", "--bins", "--tests"]);
+    let mut log = String::new();
+    let good = command::lines(cargo, |line| {
+        log.push_str(line);
+        log.push('\n');
+    })?;
+    if good {
+        say!(
+            "build of programs and tests: ok, {:.0} s",
+            started.elapsed().as_secs_f64()
+        );
+        tally.count("build", &Outcome::Passed);
+    } else {
+        say!("build of programs and tests: FAILED\n{log}");
+        tally.count("build", &Outcome::Failed(String::new()));
+    }
+    Ok(good)
+}
+
+/// `cargo test` as all of the tests are run: programs under test are those that [`build`] made.
+fn cargo_test(arguments: &TestArguments) -> std::process::Command {
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--no-fail-fast"]);
+    match &arguments.package {
+        Some(package) => cargo.args(["--package", package]),
+        None => cargo.arg("--workspace"),
+    };
+    cargo.arg("--").arg("--show-output").args(&arguments.filter);
+    cargo.env("SEALIFT_PROGRAMS", repo::target().join("debug"));
+    cargo
+}
