@@ -5,4 +5,5 @@
 
 pub mod env;
 pub mod handle;
+pub mod images;
 pub mod settings;
