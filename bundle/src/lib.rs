@@ -4,10 +4,21 @@
 
 pub mod digest;
 pub mod fault;
+pub mod frame;
+pub mod head;
+pub mod index;
+pub mod json;
 pub mod key;
 pub mod limits;
 pub mod minisig;
+pub mod name;
+pub mod oci;
+pub mod packing;
 pub mod pieces;
+pub mod read;
+pub mod tar;
+pub mod timestamp;
+pub mod write;
 
 pub use digest::Digest;
 pub use digest::Hasher;

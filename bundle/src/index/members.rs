@@ -1,0 +1,74 @@
+//! The members of a bundle's payload, in the order in which they lie in the file.
+
+use crate::digest::Digest;
+use crate::index::BlobEntry;
+use crate::index::BundleIndex;
+use crate::index::Stage;
+use crate::pieces;
+use crate::pieces::Cut;
+
+/// A member `blobs/sha256/<hex>` of the payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobMember {
+    /// What its bytes hash to; its name in the tar.
+    pub digest: Digest,
+    /// How many bytes it has.
+    pub size: u64,
+    /// What it is.
+    pub media_type: String,
+    /// When it is needed.
+    pub stage: Stage,
+    /// A blob of the index, or the piece list of the blob before it.
+    pub kind: MemberKind,
+}
+
+/// Where a payload member comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberKind {
+    /// Listed in `bundle.json.blobs`.
+    Blob {
+        /// The digest of its piece list.
+        pieces: Option<Digest>,
+    },
+    /// The piece list of another member.
+    PieceList {
+        /// The blob that it describes.
+        of: Digest,
+    },
+}
+
+impl BlobMember {
+    fn blob(entry: &BlobEntry) -> Self {
+        Self {
+            digest: entry.digest,
+            size: entry.size,
+            media_type: entry.media_type.clone(),
+            stage: entry.stage,
+            kind: MemberKind::Blob {
+                pieces: entry.pieces,
+            },
+        }
+    }
+
+    fn piece_list(entry: &BlobEntry) -> Option<Self> {
+        entry.pieces.map(|digest| Self {
+            digest,
+            size: Cut::standard(entry.size).list_bytes(),
+            media_type: pieces::MEDIA_TYPE.to_owned(),
+            stage: entry.stage,
+            kind: MemberKind::PieceList { of: entry.digest },
+        })
+    }
+}
+
+impl BundleIndex {
+    /// The blob members of a whole bundle: each blob, and right behind it its piece list.
+    pub fn members(&self) -> Vec<BlobMember> {
+        self.blobs
+            .iter()
+            .flat_map(|entry| {
+                std::iter::once(BlobMember::blob(entry)).chain(BlobMember::piece_list(entry))
+            })
+            .collect()
+    }
+}
