@@ -1,2 +1,5 @@
-//! Placeholder.
+//! x
+mod observe;
+mod plan;
+mod words;
 fn main() {}

@@ -1,0 +1,607 @@
+//! What a bootstrap will do to this machine, as plain data: from what is wanted and what was seen, without touching anything.
+//!
+//! The order of the steps is that of kubeadm's own phases with the store in front: nothing starts before its bytes are
+//! verified and on disk. A step that is already true says so; a check that fails stops the plan before its first step.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::observe::Host;
+
+/// What the operator asked for and the bundle brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// `vendor/product version`, for the title.
+    pub release: String,
+    /// Platforms that the bundle runs on.
+    pub platforms: Vec<String>,
+    /// The Kubernetes version; none for a bundle of applications only.
+    pub kubernetes: Option<Kubernetes>,
+    /// Node files by role, sorted, with how many there are of each.
+    pub node_files: Vec<(String, usize)>,
+    /// Images that the cluster's own parts need, then those of applications.
+    pub images: (usize, usize),
+    /// Blobs that the store lacks, and their bytes.
+    pub missing: (usize, u64),
+    /// Manifests of the network and the like, applied first; then those of applications.
+    pub manifests: usize,
+    /// `namespace/release` of each chart, in order.
+    pub charts: Vec<String>,
+    /// The options of `install`.
+    pub options: Options,
+}
+
+/// The part of a bundle that makes it bring a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// Version without `v`.
+    pub version: String,
+    /// The pods' network, CIDR.
+    pub pod_subnet: String,
+}
+
+/// What was given to `install`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Wanted to become highly available.
+    pub ha: bool,
+    /// `HOST:PORT` in front of all masters.
+    pub load_balancer: Option<String>,
+    /// No application pods on masters.
+    pub taint_control_plane: bool,
+    /// The customer, from a verified license.
+    pub licensed_to: Option<String>,
+}
+
+/// A bootstrap, ready to be read or to be applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// One line: what becomes of this machine.
+    pub title: String,
+    /// What was checked on this machine.
+    pub checks: Vec<Check>,
+    /// What will be done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One check of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable id, as `--ignore` will take it.
+    pub id: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// A plain sentence with both values.
+    pub text: String,
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Good.
+    Pass,
+    /// Works, below what is recommended.
+    Warn,
+    /// Would not work.
+    Fail,
+}
+
+/// One idempotent action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Stable id, as in the journal.
+    pub id: &'static str,
+    /// What it does, with its figures.
+    pub does: String,
+    /// What it will leave on the machine or in the cluster.
+    pub leaves: Vec<String>,
+    /// What was seen shows that it is done already.
+    pub done: bool,
+}
+
+/// kubeadm refuses less (`NumCPU`); below four an API server and etcd wait for each other under load.
+const CPUS_MIN: usize = 2;
+const CPUS_RECOMMENDED: usize = 4;
+
+/// kubeadm refuses less than 1 700 MB (`ControlPlaneMem`); a master at rest takes about 0.5 GiB.
+const MEMORY_BYTES_MIN: u64 = 1_700 << 20;
+const MEMORY_BYTES_RECOMMENDED: u64 = 4 << 30;
+
+/// Bytes beyond the bundle's own: unpacked images, etcd and logs of a small cluster.
+const DISK_BYTES_BESIDE: u64 = 10 << 30;
+
+/// Ports of a master and who will listen there.
+const PORTS: [(u16, &str); 8] = [
+    (6443, "API server"),
+    (6444, "API endpoint"),
+    (2379, "etcd clients"),
+    (2380, "etcd peers"),
+    (10250, "kubelet"),
+    (10257, "controller manager"),
+    (10259, "scheduler"),
+    (8800, "console"),
+];
+
+impl Plan {
+    /// Plans the bootstrap of `host` as the first master.
+    pub fn bootstrap(wanted: &Wanted, host: &Host) -> Self {
+        let what = if wanted.kubernetes.is_none() {
+            "applications for the cluster that is here"
+        } else if host.kubernetes.control_plane {
+            "this machine is a master already; what is missing will be added"
+        } else if wanted.options.ha {
+            "this machine becomes the first master of a new highly available cluster"
+        } else {
+            "this machine becomes the only master of a new cluster"
+        };
+        Self {
+            title: format!("{}: {what}", wanted.release),
+            checks: checks(wanted, host),
+            steps: steps(wanted, host),
+        }
+    }
+
+    /// The checks that stop this plan.
+    pub fn failures(&self) -> impl Iterator<Item = &Check> {
+        self.checks
+            .iter()
+            .filter(|check| check.verdict == Verdict::Fail)
+    }
+}
+
+fn checks(wanted: &Wanted, host: &Host) -> Vec<Check> {
+    let mut checks = vec![platform_check(wanted, host)];
+    if wanted.kubernetes.is_none() {
+        checks.push(check(
+            "cluster",
+            host.kubernetes.joined,
+            "this machine belongs to a cluster",
+            "the bundle brings no Kubernetes and this machine belongs to no cluster",
+        ));
+        return checks;
+    }
+    checks.push(amount_check(
+        "cpu",
+        host.cpus,
+        CPUS_MIN,
+        CPUS_RECOMMENDED,
+        |count| format!("{count} cpus"),
+    ));
+    checks.push(amount_check(
+        "memory",
+        host.memory_bytes,
+        MEMORY_BYTES_MIN,
+        MEMORY_BYTES_RECOMMENDED,
+        gib,
+    ));
+    checks.push(disk_check(wanted, host));
+    checks.push(check(
+        "root",
+        host.root,
+        "run by root",
+        "not run by root; applying needs it",
+    ));
+    checks.push(check(
+        "swap",
+        !host.swap_on,
+        "swap is off",
+        "swap is on; the kubelet refuses to start beside it",
+    ));
+    checks.push(remains_check(host));
+    if !host.kubernetes.control_plane {
+        checks.push(ports_check(host));
+    }
+    checks
+}
+
+fn check(id: &'static str, good: bool, pass: &str, fail: &str) -> Check {
+    let (verdict, text) = if good {
+        (Verdict::Pass, pass)
+    } else {
+        (Verdict::Fail, fail)
+    };
+    Check {
+        id,
+        verdict,
+        text: text.to_owned(),
+    }
+}
+
+fn platform_check(wanted: &Wanted, host: &Host) -> Check {
+    let (has, wants) = (&host.platform, wanted.platforms.join(", "));
+    let good = wanted.platforms.contains(has);
+    check(
+        "platform",
+        good,
+        &format!("{has}, {}", host.system),
+        &format!("this machine is {has}, the bundle is for {wants}"),
+    )
+}
+
+fn amount_check<T: PartialOrd + Copy>(
+    id: &'static str,
+    has: T,
+    least: T,
+    recommended: T,
+    show: impl Fn(T) -> String,
+) -> Check {
+    let (verdict, text) = if has < least {
+        (
+            Verdict::Fail,
+            format!("{}, at least {} are needed", show(has), show(least)),
+        )
+    } else if has < recommended {
+        (
+            Verdict::Warn,
+            format!("{}, {} are recommended", show(has), show(recommended)),
+        )
+    } else {
+        (Verdict::Pass, show(has))
+    };
+    Check { id, verdict, text }
+}
+
+fn disk_check(wanted: &Wanted, host: &Host) -> Check {
+    let (_count, missing) = wanted.missing;
+    let need = missing.saturating_add(DISK_BYTES_BESIDE);
+    let text = format!(
+        "{} free, {} needed ({} of the bundle, {} beside it)",
+        gib(host.store_free_bytes),
+        gib(need),
+        gib(missing),
+        gib(DISK_BYTES_BESIDE),
+    );
+    check("disk", host.store_free_bytes >= need, &text, &text)
+}
+
+fn remains_check(host: &Host) -> Check {
+    let here = &host.kubernetes;
+    let fail = match (
+        &here.container_runtime,
+        here.joined,
+        here.control_plane,
+        here.etcd_data,
+    ) {
+        (_, true, false, _) => {
+            Some("this machine is a worker of a cluster: reset it first".to_owned())
+        }
+        (_, false, false, true) => {
+            Some("/var/lib/etcd holds data of another cluster: move it away first".to_owned())
+        }
+        (Some(socket), false, ..) => Some(format!(
+            "a foreign container runtime listens on {}: remove it first",
+            socket.display()
+        )),
+        _ => None,
+    };
+    check(
+        "remains",
+        fail.is_none(),
+        "nothing of another cluster is here",
+        fail.as_deref().unwrap_or_default(),
+    )
+}
+
+fn ports_check(host: &Host) -> Check {
+    let taken = PORTS
+        .iter()
+        .filter(|(port, _)| host.ports_taken.contains(port));
+    let taken: Vec<_> = taken
+        .map(|(port, whose)| format!("{port} ({whose})"))
+        .collect();
+    check(
+        "ports",
+        taken.is_empty(),
+        "all ports of a master are free",
+        &format!("taken: {}", taken.join(", ")),
+    )
+}
+
+fn steps(wanted: &Wanted, host: &Host) -> Vec<Step> {
+    let (missing, bytes) = wanted.missing;
+    let mut steps = vec![step(
+        "store",
+        format!(
+            "import {missing} blobs, {}; the file is read once",
+            mib(bytes)
+        ),
+        ["/var/lib/sealift".to_owned()],
+        missing == 0,
+    )];
+    if let Some(kubernetes) = &wanted.kubernetes {
+        steps.extend(node_steps(wanted, host));
+        steps.extend(cluster_steps(wanted, kubernetes, host));
+    }
+    if wanted.manifests > 0 {
+        steps.push(step(
+            "manifests",
+            format!("apply {} manifests", wanted.manifests),
+            [],
+            false,
+        ));
+    }
+    steps.extend(wanted.charts.iter().map(|chart| {
+        step(
+            "chart",
+            format!("install {chart} and wait for it"),
+            [],
+            false,
+        )
+    }));
+    steps
+}
+
+fn node_steps(wanted: &Wanted, host: &Host) -> Vec<Step> {
+    let roles: Vec<_> = wanted
+        .node_files
+        .iter()
+        .map(|(role, count)| format!("{count} {role}"))
+        .collect();
+    vec![
+        step(
+            "node-files",
+            format!("place node files: {}", roles.join(", ")),
+            [],
+            false,
+        ),
+        step(
+            "containerd",
+            "start containerd with its mirror on this node's syncd".to_owned(),
+            [
+                "/etc/containerd/config.toml".to_owned(),
+                "containerd.service".to_owned(),
+            ],
+            false,
+        ),
+        step(
+            "syncd",
+            "start syncd and the API endpoint on loopback".to_owned(),
+            [
+                "/etc/sealift".to_owned(),
+                "syncd.service".to_owned(),
+                "syncd-endpoint.service".to_owned(),
+            ],
+            host.ports_taken.contains(&6444),
+        ),
+    ]
+}
+
+fn cluster_steps(wanted: &Wanted, kubernetes: &Kubernetes, host: &Host) -> Vec<Step> {
+    let targets = match &wanted.options.load_balancer {
+        Some(address) => format!("load balancer {address}"),
+        None => "the first master; another takes over only when it is lost".to_owned(),
+    };
+    let mut steps = vec![
+        step(
+            "control-plane",
+            format!(
+                "kubeadm init, Kubernetes {}; API traffic goes to {targets}",
+                kubernetes.version
+            ),
+            ["/etc/kubernetes".to_owned(), "/var/lib/etcd".to_owned()],
+            host.kubernetes.control_plane,
+        ),
+        step(
+            "network",
+            format!("apply the pod network for {}", kubernetes.pod_subnet),
+            [],
+            false,
+        ),
+        step(
+            "cluster-record",
+            format!(
+                "record the wish for {}",
+                if wanted.options.ha {
+                    "high availability"
+                } else {
+                    "one master"
+                }
+            ),
+            ["ConfigMap kube-system/sealift-cluster".to_owned()],
+            false,
+        ),
+    ];
+    if wanted.options.taint_control_plane {
+        steps.push(step(
+            "taint",
+            "keep application pods off the masters".to_owned(),
+            [],
+            false,
+        ));
+    }
+    steps
+}
+
+fn step<const N: usize>(id: &'static str, does: String, leaves: [String; N], done: bool) -> Step {
+    Step {
+        id,
+        does,
+        leaves: leaves.into(),
+        done,
+    }
+}
+
+fn gib(bytes: u64) -> String {
+    format!(
+        "{}.{} GiB",
+        bytes >> 30,
+        (bytes & ((1 << 30) - 1)) * 10 >> 30
+    )
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}\n\nchecks", self.title)?;
+        for check in &self.checks {
+            let mark = match check.verdict {
+                Verdict::Pass => "ok  ",
+                Verdict::Warn => "warn",
+                Verdict::Fail => "FAIL",
+            };
+            writeln!(out, "  {mark}  {:<10} {}", check.id, check.text)?;
+        }
+        writeln!(out, "\nsteps")?;
+        for (number, step) in (1..).zip(&self.steps) {
+            let done = if step.done { "  (done already)" } else { "" };
+            writeln!(out, "  {number:>2}  {:<15} {}{done}", step.id, step.does)?;
+            for left in &step.leaves {
+                writeln!(out, "      {:<15} leaves {left}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::observe::Presence;
+
+    fn wanted() -> Wanted {
+        Wanted {
+            release: "acme/shop 1.4.0".to_owned(),
+            platforms: vec!["linux/amd64".to_owned()],
+            kubernetes: Some(Kubernetes {
+                version: "1.36.3".to_owned(),
+                pod_subnet: "10.32.0.0/16".to_owned(),
+            }),
+            node_files: vec![("containerd".to_owned(), 3), ("kubelet".to_owned(), 1)],
+            images: (8, 2),
+            missing: (148, 3 << 30),
+            manifests: 1,
+            charts: vec!["shop/shop".to_owned()],
+            options: Options {
+                ha: true,
+                ..Options::default()
+            },
+        }
+    }
+
+    fn host() -> Host {
+        Host {
+            name: "m1".to_owned(),
+            system: "Debian GNU/Linux 12".to_owned(),
+            kernel: "6.1".to_owned(),
+            platform: "linux/amd64".to_owned(),
+            cpus: 2,
+            memory_bytes: 8 << 30,
+            store_free_bytes: 40 << 30,
+            swap_on: false,
+            root: true,
+            ports_taken: [22].into(),
+            kubernetes: Presence::default(),
+        }
+    }
+
+    fn failures(wanted: &Wanted, host: &Host) -> Vec<&'static str> {
+        Plan::bootstrap(wanted, host)
+            .failures()
+            .map(|check| check.id)
+            .collect()
+    }
+
+    #[test]
+    fn a_fresh_machine_becomes_the_first_master() {
+        insta::assert_snapshot!(Plan::bootstrap(&wanted(), &host()), @r#"
+        acme/shop 1.4.0: this machine becomes the first master of a new highly available cluster
+
+        checks
+          ok    platform   linux/amd64, Debian GNU/Linux 12
+          warn  cpu        2 cpus, 4 cpus are recommended
+          ok    memory     8.0 GiB
+          ok    disk       40.0 GiB free, 13.0 GiB needed (3.0 GiB of the bundle, 10.0 GiB beside it)
+          ok    root       run by root
+          ok    swap       swap is off
+          ok    remains    nothing of another cluster is here
+          ok    ports      all ports of a master are free
+
+        steps
+           1  store           import 148 blobs, 3072 MiB; the file is read once
+                              leaves /var/lib/sealift
+           2  node-files      place node files: 3 containerd, 1 kubelet
+           3  containerd      start containerd with its mirror on this node's syncd
+                              leaves /etc/containerd/config.toml
+                              leaves containerd.service
+           4  syncd           start syncd and the API endpoint on loopback
+                              leaves /etc/sealift
+                              leaves syncd.service
+                              leaves syncd-endpoint.service
+           5  control-plane   kubeadm init, Kubernetes 1.36.3; API traffic goes to the first master; another takes over only when it is lost
+                              leaves /etc/kubernetes
+                              leaves /var/lib/etcd
+           6  network         apply the pod network for 10.32.0.0/16
+           7  cluster-record  record the wish for high availability
+                              leaves ConfigMap kube-system/sealift-cluster
+           8  manifests       apply 1 manifests
+           9  chart           install shop/shop and wait for it
+        "#);
+    }
+
+    #[test]
+    fn each_wrong_thing_on_the_machine_stops_the_plan_alone() {
+        let spoil: [(&str, fn(&mut Host)); 9] = [
+            ("platform", |host| host.platform = "linux/arm64".to_owned()),
+            ("cpu", |host| host.cpus = 1),
+            ("memory", |host| host.memory_bytes = 1 << 30),
+            ("disk", |host| host.store_free_bytes = 12 << 30),
+            ("root", |host| host.root = false),
+            ("swap", |host| host.swap_on = true),
+            ("remains", |host| host.kubernetes.etcd_data = true),
+            ("remains", |host| {
+                host.kubernetes.container_runtime = Some(PathBuf::from("/run/crio/crio.sock"))
+            }),
+            ("ports", |host| host.ports_taken = [2379].into()),
+        ];
+        assert_eq!(failures(&wanted(), &host()), [""; 0]);
+        for (id, spoil) in spoil {
+            let mut host = host();
+            spoil(&mut host);
+            assert_eq!(failures(&wanted(), &host), [id]);
+        }
+    }
+
+    #[test]
+    fn applications_alone_need_a_cluster() {
+        let wanted = Wanted {
+            kubernetes: None,
+            ..wanted()
+        };
+        assert_eq!(failures(&wanted, &host()), ["cluster"]);
+        let mut host = host();
+        host.kubernetes.joined = true;
+        assert_eq!(failures(&wanted, &host), [""; 0]);
+        let ids: Vec<_> = Plan::bootstrap(&wanted, &host)
+            .steps
+            .iter()
+            .map(|step| step.id)
+            .collect();
+        assert_eq!(ids, ["store", "manifests", "chart"]);
+    }
+
+    #[test]
+    fn a_master_is_not_bootstrapped_again() {
+        let mut host = host();
+        host.kubernetes = Presence {
+            joined: true,
+            control_plane: true,
+            etcd_data: true,
+            container_runtime: None,
+        };
+        host.ports_taken = [2379, 6443, 6444].into();
+        let plan = Plan::bootstrap(&wanted(), &host);
+        assert_eq!(plan.failures().count(), 0);
+        assert!(
+            plan.steps
+                .iter()
+                .any(|step| step.id == "control-plane" && step.done)
+        );
+    }
+}
