@@ -17,29 +17,8 @@ use tokio::sync::oneshot;
 
 use super::Endpoint;
 use super::ImageSource;
-use super::respond::serve;
-
-/// Who may pull.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Access {
-    /// Anybody.
-    #[default]
-    Open,
-    /// Whoever has this name and password, sent with every request (RFC 7617).
-    Basic {
-        /// The name.
-        user: String,
-        /// Its password.
-        password: String,
-    },
-    /// Whoever fetches a token at `/token` with this name and password (distribution `spec/auth/token.md`).
-    Bearer {
-        /// The name.
-        user: String,
-        /// Its password.
-        password: String,
-    },
-}
+use super::access::Access;
+use super::serve::serve;
 
 /// The link and the door of an [`Embedded`] registry.
 #[derive(Clone, Debug, Default)]

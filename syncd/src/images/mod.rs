@@ -7,22 +7,28 @@
 //! What it must never do: turn text from a request into a path. Names are compared, digests are parsed, and only an
 //! [`ImageSource`] opens anything.
 
+mod access;
+mod asked;
 mod content;
 mod embedded;
+mod endpoint;
 mod layout;
 mod name;
 mod range;
-mod respond;
+mod refusal;
+mod serve;
+#[cfg(test)]
+mod tests;
 
+pub use access::Access;
 pub use content::BlobReader;
 pub use content::Content;
-pub use embedded::Access;
 pub use embedded::Conditions;
 pub use embedded::Embedded;
+pub use endpoint::Endpoint;
 pub use layout::LayoutSource;
 pub use name::Repository;
-pub use respond::Endpoint;
-pub use respond::serve;
+pub use serve::serve;
 
 use std::io;
 
