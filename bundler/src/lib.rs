@@ -1,0 +1,24 @@
+//! The vendor's build pipeline: images, charts, manifests, files and licenses into one signed bundle.
+//!
+//! It needs neither root nor a daemon nor a cluster. The same inputs give the same bytes.
+
+pub mod cli;
+pub mod commands;
+pub mod durable;
+pub mod failure;
+pub mod output;
+pub mod release;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Runs the program on its command line.
+pub fn main() -> ExitCode {
+    let arguments = cli::Cli::parse();
+    let output = output::Output::for_process(arguments.json);
+    match commands::run(arguments.command, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}
