@@ -3,3 +3,16 @@
 //! Suites are in `tests/`. They look at files, sockets, processes and other people's tools, never at our own log.
 
 pub mod corpus;
+pub mod link;
+pub mod process;
+pub mod programs;
+pub mod real_parts;
+
+/// Ends a test that can't run on this machine, and says why; `cargo xtask test` counts it as skipped.
+#[macro_export]
+macro_rules! skip {
+    ($($why:tt)*) => {{
+        println!("skipped: {}", format_args!($($why)*));
+        return Ok(());
+    }};
+}
