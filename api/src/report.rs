@@ -83,7 +83,8 @@ impl Report {
     /// One line of JSON without the line feed: what `--json` writes.
     pub fn to_json(&self) -> String {
         // No map with foreign keys and no float is inside, so there is nothing that could fail to be written.
-        serde_json::to_string(&serde_json::json!({ "error": self })).unwrap_or_default()
+        let line = serde_json::to_string(self).unwrap_or_default();
+        format!(r#"{{"error":{line}}}"#)
     }
 }
 
