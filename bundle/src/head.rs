@@ -15,9 +15,10 @@ use std::io::Read;
 use crate::digest::Digest;
 use crate::index::BundleIndex;
 use crate::index::IndexError;
-use crate::name::KeyName;
+use crate::key::KeyId;
 use crate::packing::Packing;
 use crate::read::ReadError;
+use crate::verify::VerifiedIndex;
 
 mod members;
 
@@ -29,7 +30,7 @@ pub struct SignedFile {
     /// The document, byte for byte.
     pub json: Vec<u8>,
     /// Minisign signature files by the key that they name.
-    pub signatures: BTreeMap<KeyName, Vec<u8>>,
+    pub signatures: BTreeMap<KeyId, Vec<u8>>,
 }
 
 /// All of a head but the packing.
@@ -40,7 +41,7 @@ pub struct HeadFiles {
     /// `bundle.json.minisig`; absent in a bundle that is still to be signed.
     pub signature: Option<Vec<u8>>,
     /// Further signatures of the index, `sig/bundle.json.<KEYID>.minisig`.
-    pub more_signatures: BTreeMap<KeyName, Vec<u8>>,
+    pub more_signatures: BTreeMap<KeyId, Vec<u8>>,
     /// Trust roots by version, from 2 without a gap.
     pub roots: BTreeMap<u32, SignedFile>,
     /// The list of revocations.
@@ -59,10 +60,8 @@ pub struct UntrustedHead {
 #[derive(Clone, Debug)]
 pub struct VerifiedHead {
     files: HeadFiles,
-    index: BundleIndex,
-    id: Digest,
+    verified: VerifiedIndex,
     packing: Packing,
-    signers: Vec<KeyName>,
     frame_bytes: u64,
 }
 
@@ -135,34 +134,32 @@ impl UntrustedHead {
         BundleIndex::parse(&self.files.bundle_json)
     }
 
-    /// Takes the head as verified. Only for `verify.rs`, after `index` was parsed from the verified bytes.
-    pub(crate) fn into_verified(
-        self,
-        index: BundleIndex,
-        signers: Vec<KeyName>,
-    ) -> Result<VerifiedHead, ReadError> {
-        let id = self.files.id();
-        let packing = Packing::parse(&self.packing_json, &id, &index)?;
+    /// Takes the head as verified. Only for `verify.rs`, which has verified these very files.
+    pub(crate) fn into_verified(self, verified: VerifiedIndex) -> Result<VerifiedHead, ReadError> {
+        let packing = Packing::parse(&self.packing_json, &verified.id(), verified.index())?;
         Ok(VerifiedHead {
             files: self.files,
-            index,
-            id,
+            verified,
             packing,
-            signers,
             frame_bytes: self.frame_bytes,
         })
     }
 }
 
 impl VerifiedHead {
+    /// The verified index, with what the site should trust from now on.
+    pub const fn verified(&self) -> &VerifiedIndex {
+        &self.verified
+    }
+
     /// What the bundle carries.
     pub const fn index(&self) -> &BundleIndex {
-        &self.index
+        self.verified.index()
     }
 
     /// The bundle's id: the SHA-256 of `bundle.json`.
     pub const fn id(&self) -> Digest {
-        self.id
+        self.verified.id()
     }
 
     /// How this file lays it out.
@@ -176,8 +173,8 @@ impl VerifiedHead {
     }
 
     /// The keys whose signatures counted.
-    pub fn signers(&self) -> &[KeyName] {
-        &self.signers
+    pub fn signers(&self) -> &[KeyId] {
+        self.verified.signers()
     }
 
     /// Bytes of the whole file, as the packing says.

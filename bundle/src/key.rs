@@ -34,9 +34,9 @@ use crate::fault::Fault;
 
 /// The name of a key: eight bytes, written as minisign does (a little-endian number in 16 capital hex digits).
 ///
-/// A hint for looking a key up, never a proof: two keys may carry one id.
+/// A hint for looking a key up, never a proof: two keys may carry one id. Ordered as its text is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 8]);
+pub struct KeyId(u64);
 
 /// A public key that can verify signatures; never a weak one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,18 +127,18 @@ pub const KEY_FILE_BYTES_MAX: usize = 4 << 10;
 impl KeyId {
     /// Takes the eight bytes of a signature or key.
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
-        Self(bytes)
+        Self(u64::from_le_bytes(bytes))
     }
 
     /// The eight bytes.
-    pub const fn as_bytes(&self) -> &[u8; 8] {
-        &self.0
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:016X}", u64::from_le_bytes(self.0))
+        write!(out, "{:016X}", self.0)
     }
 }
 
@@ -157,12 +157,10 @@ impl FromStr for KeyId {
                 .bytes()
                 .all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
         let number = u64::from_str_radix(text, 16).ok().filter(|_| canonical);
-        number
-            .map(|number| Self(number.to_le_bytes()))
-            .ok_or(KeyError::Form {
-                what: "key id",
-                why: "expected 16 capital hexadecimal digits",
-            })
+        number.map(Self).ok_or(KeyError::Form {
+            what: "key id",
+            why: "expected 16 capital hexadecimal digits",
+        })
     }
 }
 
@@ -216,7 +214,7 @@ impl PublicKey {
         }
         let (id, raw) = rest.split_at(8);
         match (id.try_into(), raw.try_into()) {
-            (Ok(id), Ok(raw)) => Self::new(KeyId(id), raw),
+            (Ok(id), Ok(raw)) => Self::new(KeyId::from_bytes(id), raw),
             _ => Err(form("expected 42 bytes")),
         }
     }
@@ -225,7 +223,7 @@ impl PublicKey {
     pub fn to_base64(&self) -> String {
         let mut bytes = Vec::with_capacity(PUBLIC_BYTES);
         bytes.extend_from_slice(&ALGORITHM);
-        bytes.extend_from_slice(&self.id.0);
+        bytes.extend_from_slice(&self.id.to_bytes());
         bytes.extend_from_slice(self.raw());
         STANDARD.encode(bytes)
     }
@@ -292,7 +290,7 @@ impl SecretKey {
             *byte = hashed;
         }
         Self {
-            id: KeyId(id),
+            id: KeyId::from_bytes(id),
             signing,
         }
     }
@@ -338,7 +336,7 @@ impl SecretKey {
     /// Key id, seed, public half and checksum: what a password locks.
     fn body(&self) -> Zeroizing<[u8; BODY_BYTES]> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_BYTES));
-        bytes.extend_from_slice(&self.id.0);
+        bytes.extend_from_slice(&self.id.to_bytes());
         bytes.extend_from_slice(self.signing.as_bytes());
         bytes.extend_from_slice(self.signing.verifying_key().as_bytes());
         let checksum = checksum(&bytes);
@@ -423,7 +421,7 @@ impl SecretKeyFile {
             return Err(KeyError::Mismatch);
         }
         Ok(SecretKey {
-            id: KeyId(id),
+            id: KeyId::from_bytes(id),
             signing,
         })
     }

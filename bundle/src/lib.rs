@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no network, no terminal; it writes only through the writers and sinks it is given.
 
+pub mod clock;
 pub mod digest;
 pub mod fault;
 pub mod frame;
@@ -9,6 +10,7 @@ pub mod head;
 pub mod index;
 pub mod json;
 pub mod key;
+pub mod license;
 pub mod limits;
 pub mod minisig;
 pub mod name;
@@ -16,8 +18,13 @@ pub mod oci;
 pub mod packing;
 pub mod pieces;
 pub mod read;
+pub mod revocations;
+pub mod root;
+pub mod signers;
+pub mod state;
 pub mod tar;
 pub mod timestamp;
+pub mod verify;
 pub mod write;
 
 pub use digest::Digest;

@@ -30,7 +30,7 @@ use crate::limits;
 pub struct Signature {
     untrusted_comment: String,
     key_id: KeyId,
-    signature: [u8; 64],
+    document: [u8; 64],
     trusted_comment: String,
     global: [u8; 64],
 }
@@ -165,12 +165,12 @@ impl Signature {
     }
 
     fn sign_with_comment(key: &SecretKey, prehash: &Prehash, trusted_comment: String) -> Self {
-        let signature = key.sign_raw(&prehash.0);
-        let global = key.sign_raw(&[&signature, trusted_comment.as_bytes()].concat());
+        let document = key.sign_raw(&prehash.0);
+        let global = key.sign_raw(&[&document, trusted_comment.as_bytes()].concat());
         Self {
             untrusted_comment: format!("signature from sealift key {}", key.public().id()),
             key_id: key.public().id(),
-            signature,
+            document,
             trusted_comment,
             global,
         }
@@ -197,7 +197,7 @@ impl Signature {
             .filter(|comment| is_comment(comment, TRUSTED_COMMENT_BYTES_MAX))
             .ok_or(form("line 3 is no trusted comment"))?;
         let global = decode(global).ok_or(form("line 4 is no signature"))?;
-        let [a0, a1, k0, k1, k2, k3, k4, k5, k6, k7, ref signature @ ..] = signature;
+        let [a0, a1, k0, k1, k2, k3, k4, k5, k6, k7, ref document @ ..] = signature;
         let key_id = KeyId::from_bytes([k0, k1, k2, k3, k4, k5, k6, k7]);
         match [a0, a1] {
             ALGORITHM => {}
@@ -207,7 +207,7 @@ impl Signature {
         Ok(Self {
             untrusted_comment: untrusted.to_owned(),
             key_id,
-            signature: *signature,
+            document: *document,
             trusted_comment: trusted.to_owned(),
             global,
         })
@@ -215,7 +215,7 @@ impl Signature {
 
     /// The text of the signature file.
     pub fn to_file(&self) -> String {
-        let line = [&ALGORITHM[..], self.key_id.as_bytes(), &self.signature].concat();
+        let line = [&ALGORITHM[..], &self.key_id.to_bytes(), &self.document].concat();
         format!(
             "{UNTRUSTED_PREFIX}{}\n{}\n{TRUSTED_PREFIX}{}\n{}\n",
             self.untrusted_comment,
@@ -237,10 +237,10 @@ impl Signature {
 
     /// Verifies document and trusted comment with one key. Says nothing yet about what the signature is for.
     pub fn verify_strict(&self, key: &PublicKey, prehash: &Prehash) -> Result<(), SignatureError> {
-        if key.id() != self.key_id || !key.accepts(&prehash.0, &self.signature) {
+        if key.id() != self.key_id || !key.accepts(&prehash.0, &self.document) {
             return Err(SignatureError::Wrong(self.key_id));
         }
-        let global = [&self.signature, self.trusted_comment.as_bytes()].concat();
+        let global = [&self.document, self.trusted_comment.as_bytes()].concat();
         if !key.accepts(&global, &self.global) {
             return Err(SignatureError::Comment(self.key_id));
         }

@@ -1,4 +1,4 @@
-//! Names that come from outside, each a type: product names, image names, platforms, paths, key names.
+//! Names that come from outside, each a type: product names, image names, platforms, paths.
 //!
 //! A value in hand has passed its grammar, so it holds no separator, no control character, no `..`, and may be put
 //! into a signed comment, a path below a directory, or a message.
@@ -36,10 +36,6 @@ pub struct Platform(String);
 /// A safe relative path: components of `[A-Za-z0-9._+@-]`, none of them `.` or `..`, at most 255 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryPath(String);
-
-/// A minisign key id as it is printed and used in file names: 16 upper-case hexadecimal digits.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyName(String);
 
 impl Name {
     const WHAT: &str = "a name";
@@ -100,18 +96,6 @@ impl EntryPath {
                     .all(|byte| byte.is_ascii_alphanumeric() || b"._+@-".contains(&byte))
         };
         text.len() <= limits::PATH_BYTES_MAX && text.split('/').all(component)
-    }
-}
-
-impl KeyName {
-    const WHAT: &str = "a key id";
-    const EXPECTED: &str = "16 upper-case hexadecimal digits";
-
-    fn is_valid(text: &str) -> bool {
-        text.len() == 16
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte))
     }
 }
 
@@ -242,7 +226,7 @@ macro_rules! text_name {
     )*};
 }
 
-text_name!(Name, Platform, EntryPath, KeyName);
+text_name!(Name, Platform, EntryPath);
 
 impl ImageName {
     /// The text.
@@ -280,7 +264,7 @@ macro_rules! string_like {
     )*};
 }
 
-string_like!(Name, ImageName, Platform, EntryPath, KeyName);
+string_like!(Name, ImageName, Platform, EntryPath);
 
 #[cfg(test)]
 mod tests {

@@ -3,19 +3,22 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A moment between the years 1970 and 9999, in whole seconds.
+/// A moment between the years 1970 and 9998, in whole seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 /// Text or a number that is no [`Timestamp`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a time: expected YYYY-MM-DDTHH:MM:SSZ, from 1970 to 9999")]
+#[error("{0:?} is not a time: expected YYYY-MM-DDTHH:MM:SSZ, from 1970 to 9998")]
 pub struct TimestampError(String);
 
-/// 9999-12-31T23:59:59Z.
-const SECONDS_MAX: i64 = 253_402_300_799;
+/// 9998-12-31T23:59:59Z: the year 9999 is not complete in jiff, and stands for a mistake wherever it is written.
+const SECONDS_MAX: i64 = 253_370_764_799;
 
 impl Timestamp {
+    /// The last moment that can be written.
+    pub const LATEST: Self = Self(SECONDS_MAX);
+
     /// Takes seconds since 1970-01-01T00:00:00Z, as in `SOURCE_DATE_EPOCH`.
     pub fn from_unix_seconds(seconds: i64) -> Result<Self, TimestampError> {
         if (0..=SECONDS_MAX).contains(&seconds) {
@@ -78,6 +81,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_last_moment_can_be_written() {
+        assert_eq!(Timestamp::LATEST.to_string(), "9998-12-31T23:59:59Z");
+    }
+
+    #[test]
     fn one_moment_has_one_text() {
         let text = "2026-11-01T00:00:00Z";
         let moment: Timestamp = text.parse().unwrap();
@@ -92,6 +100,7 @@ mod tests {
             "2016-12-31T23:59:60Z",
             "0001-01-01T00:00:00Z",
             "1969-12-31T23:59:59Z",
+            "9999-12-31T23:59:59Z",
             "",
         ] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");

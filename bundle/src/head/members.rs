@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::head::HeadFiles;
 use crate::head::SignedFile;
+use crate::key::KeyId;
 use crate::limits;
-use crate::name::KeyName;
 use crate::tar;
 use crate::tar::HeadHeader;
 
@@ -147,7 +147,7 @@ impl Parts {
 }
 
 /// Reads `trust/<N>.root.json` and `trust/<N>.root.json.<KEYID>.minisig`.
-fn root_name(name: &str) -> Option<(u32, Option<KeyName>)> {
+fn root_name(name: &str) -> Option<(u32, Option<KeyId>)> {
     let (version, rest) = name.strip_prefix("trust/")?.split_once(".root.json")?;
     let version = version.parse().ok()?;
     if rest.is_empty() {
@@ -222,7 +222,7 @@ fn check_limits(files: &HeadFiles, packing_json: &[u8]) -> Result<(), HeadError>
 
 fn check_signatures(
     of: &str,
-    signatures: &BTreeMap<KeyName, Vec<u8>>,
+    signatures: &BTreeMap<KeyId, Vec<u8>>,
     count_max: usize,
 ) -> Result<(), HeadError> {
     at_most(&format!("signatures of {of}"), signatures.len(), count_max)?;
