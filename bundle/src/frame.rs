@@ -4,12 +4,15 @@
 //! checksum), window byte `0x38` (128 KiB), blocks of 128 KiB and a last one of 1 byte to 128 KiB, the low half of
 //! XXH64. No decompressor runs to read it, and any other form is refused.
 
+use std::fmt;
 use std::io;
 use std::io::Read;
 use std::io::Write;
 
 use xxhash_rust::xxh64::Xxh64;
 
+use crate::digest::Digest;
+use crate::digest::Hasher;
 use crate::limits;
 use crate::read::ReadError;
 
@@ -73,7 +76,7 @@ pub enum FrameError {
     },
 }
 
-/// Bytes of the raw frame of `plain` bytes of content.
+/// Bytes of the raw frame of `plain` bytes of content, which is not empty.
 pub const fn raw_frame_bytes(plain: u64) -> u64 {
     // Constants as literals, because `as` and `try_from` are not for const functions.
     let blocks = if plain == 0 {
@@ -102,35 +105,130 @@ pub(crate) fn block_header(bytes: usize, last: bool) -> [u8; BLOCK_HEADER_BYTES]
     [b0, b1, b2]
 }
 
-/// The content checksum of a frame.
-pub(crate) fn checksum(hash: &Xxh64) -> [u8; CHECKSUM_BYTES] {
-    let [c0, c1, c2, c3, ..] = hash.digest().to_le_bytes();
-    [c0, c1, c2, c3]
+/// Whether `start`, the first bytes of a compressed frame, announces exactly `plain_bytes` within the limits:
+/// content size and checksum there, no dictionary, no reserved bit, a window of at most 2^26.
+pub fn is_zstd_header(start: &[u8], plain_bytes: u64) -> bool {
+    let announced = || {
+        let (&descriptor, rest) = start.strip_prefix(&MAGIC)?.split_first()?;
+        let single_segment = descriptor & 0x20 != 0;
+        // Unused bit, reserved bit and dictionary flag clear, checksum flag set.
+        if descriptor & 0b0001_1111 != 0b0000_0100 {
+            return None;
+        }
+        let rest = if single_segment {
+            rest
+        } else {
+            let (&window, rest) = rest.split_first()?;
+            let (exponent, mantissa) = (u32::from(window >> 3), u64::from(window & 7));
+            let base = 1_u64 << (10 + exponent);
+            let window_bytes = base + base / 8 * mantissa;
+            (window_bytes <= 1 << limits::WINDOW_LOG_MAX).then_some(rest)?
+        };
+        match (descriptor >> 6, single_segment) {
+            (0, true) => rest.first().copied().map(u64::from),
+            (1, _) => rest
+                .first_chunk()
+                .map(|size| u64::from(u16::from_le_bytes(*size)) + 256),
+            (2, _) => rest
+                .first_chunk()
+                .map(|size| u64::from(u32::from_le_bytes(*size))),
+            (3, _) => rest.first_chunk().map(|size| u64::from_le_bytes(*size)),
+            _ => None,
+        }
+    };
+    plain_bytes <= limits::FRAME_PLAIN_BYTES_MAX && announced() == Some(plain_bytes)
 }
 
-/// Writes content as one raw frame.
-pub fn write_raw(plain: &[u8], out: &mut impl Write) -> io::Result<()> {
-    let size = u32::try_from(plain.len()).map_err(io::Error::other)?;
-    out.write_all(&raw_header(size))?;
-    let mut rest = plain;
-    loop {
-        let (block, later) = rest.split_at(rest.len().min(BLOCK_BYTES));
-        out.write_all(&block_header(block.len(), later.is_empty()))?;
-        out.write_all(block)?;
-        rest = later;
-        if rest.is_empty() {
-            break;
-        }
+/// Writes a raw frame block by block; gives the digest of the frame's bytes.
+#[derive(Debug)]
+pub(crate) struct RawWriter<W> {
+    out: W,
+    left: usize,
+    sum: Xxh64Sum,
+    digest: Hasher,
+}
+
+impl<W: Write> RawWriter<W> {
+    /// Begins a frame of `plain_bytes`.
+    pub(crate) fn begin(mut out: W, plain_bytes: u32) -> io::Result<Self> {
+        let header = raw_header(plain_bytes);
+        let mut digest = Hasher::new();
+        digest.update(&header);
+        out.write_all(&header)?;
+        Ok(Self {
+            out,
+            left: usize::try_from(plain_bytes).map_err(io::Error::other)?,
+            sum: Xxh64Sum::default(),
+            digest,
+        })
     }
-    let mut hash = Xxh64::new(0);
-    hash.update(plain);
-    out.write_all(&checksum(&hash))
+
+    /// Writes the next bytes: whole blocks, unless they are the frame's last.
+    pub(crate) fn write(&mut self, plain: &[u8]) -> io::Result<()> {
+        for block in plain.chunks(BLOCK_BYTES) {
+            let expected = self.left.min(BLOCK_BYTES);
+            if block.len() != expected {
+                return Err(io::Error::other("content is not cut into whole blocks"));
+            }
+            self.left -= block.len();
+            let header = block_header(block.len(), self.left == 0);
+            self.digest.update(&header);
+            self.digest.update(block);
+            self.sum.update(block);
+            self.out.write_all(&header)?;
+            self.out.write_all(block)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the frame.
+    pub(crate) fn finish(mut self) -> io::Result<Digest> {
+        if self.left > 0 {
+            return Err(io::Error::other("frame is not complete"));
+        }
+        let checksum = self.sum.finish();
+        self.digest.update(&checksum);
+        self.out.write_all(&checksum)?;
+        Ok(self.digest.finish())
+    }
+}
+
+/// The running content checksum of a frame.
+#[derive(Default)]
+pub(crate) struct Xxh64Sum(Xxh64);
+
+impl fmt::Debug for Xxh64Sum {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Xxh64Sum")
+    }
+}
+
+impl Xxh64Sum {
+    /// Adds content.
+    pub(crate) fn update(&mut self, plain: &[u8]) {
+        self.0.update(plain);
+    }
+
+    /// The low four bytes, as a frame ends with them.
+    pub(crate) fn finish(&self) -> [u8; CHECKSUM_BYTES] {
+        let [c0, c1, c2, c3, ..] = self.0.digest().to_le_bytes();
+        [c0, c1, c2, c3]
+    }
+}
+
+/// Writes content of at least one byte as one raw frame.
+pub(crate) fn write_raw(plain: &[u8], out: &mut impl Write) -> io::Result<Digest> {
+    let size = u32::try_from(plain.len()).map_err(io::Error::other)?;
+    let mut frame = RawWriter::begin(out, size)?;
+    frame.write(plain)?;
+    frame.finish()
 }
 
 /// Reads the head frame; gives its content and its bytes in the file. Memory grows only with what has been read.
 pub(crate) fn read_head_frame(reader: &mut impl Read) -> Result<(Vec<u8>, u64), ReadError> {
+    let head = || "the head".to_owned();
     let mut header = [0; RAW_HEADER_BYTES];
-    read_exact(reader, &mut header, "the head")?;
+    read_exact(reader, &mut header, head)?;
     let [.., s0, s1, s2, s3] = header;
     let announced = u32::from_le_bytes([s0, s1, s2, s3]);
     if raw_header(announced) != header {
@@ -148,19 +246,19 @@ pub(crate) fn read_head_frame(reader: &mut impl Read) -> Result<(Vec<u8>, u64), 
         let start = plain.len();
         let end = size.min(start + BLOCK_BYTES);
         let mut block = [0; BLOCK_HEADER_BYTES];
-        read_exact(reader, &mut block, "the head")?;
+        read_exact(reader, &mut block, head)?;
         if block != block_header(end - start, end == size) {
             return Err(FrameError::Block { frame: 0 }.into());
         }
         plain.resize(end, 0);
         let open = plain.get_mut(start..).unwrap_or_default();
-        read_exact(reader, open, "the head")?;
+        read_exact(reader, open, head)?;
     }
     let mut sum = [0; CHECKSUM_BYTES];
-    read_exact(reader, &mut sum, "the head")?;
-    let mut hash = Xxh64::new(0);
-    hash.update(&plain);
-    if checksum(&hash) != sum {
+    read_exact(reader, &mut sum, head)?;
+    let mut expected = Xxh64Sum::default();
+    expected.update(&plain);
+    if expected.finish() != sum {
         return Err(FrameError::Checksum { frame: 0 }.into());
     }
     Ok((plain, raw_frame_bytes(u64::from(announced))))
@@ -170,13 +268,11 @@ pub(crate) fn read_head_frame(reader: &mut impl Read) -> Result<(Vec<u8>, u64), 
 pub(crate) fn read_exact(
     reader: &mut impl Read,
     buffer: &mut [u8],
-    part: &str,
+    part: impl Fn() -> String,
 ) -> Result<(), ReadError> {
     reader.read_exact(buffer).map_err(|error| {
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            ReadError::Truncated {
-                part: part.to_owned(),
-            }
+            ReadError::Truncated { part: part() }
         } else {
             ReadError::Io(error)
         }

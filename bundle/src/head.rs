@@ -23,6 +23,7 @@ use crate::verify::VerifiedIndex;
 mod members;
 
 pub use members::HeadError;
+pub(crate) use members::encode;
 
 /// A signed document with its signatures, none of them checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

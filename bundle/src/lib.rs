@@ -23,6 +23,8 @@ pub mod root;
 pub mod signers;
 pub mod state;
 pub mod tar;
+#[cfg(test)]
+mod testing;
 pub mod timestamp;
 pub mod verify;
 pub mod write;

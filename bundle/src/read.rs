@@ -14,6 +14,9 @@ use crate::index::BlobMember;
 use crate::packing::PackingError;
 use crate::pieces::PieceList;
 
+mod frames;
+mod payload;
+
 /// Takes the blobs of a bundle as they come by.
 ///
 /// The reader calls, for each carried member in order, `wants`, and if that is true `data` any number of times and then
@@ -177,6 +180,5 @@ pub fn read_payload(
     sink: &mut dyn PayloadSink,
     events: &mut dyn FnMut(ReadEvent),
 ) -> Result<Summary, ReadError> {
-    let _ = (head, reader, sink, events);
-    Err(ReadError::Trailing)
+    payload::read(head, reader, sink, events)
 }

@@ -15,6 +15,14 @@ use crate::index::IndexError;
 use crate::packing::Base;
 use crate::read::ReadError;
 
+mod compress;
+mod content;
+mod payload;
+mod plan;
+mod replace;
+#[cfg(test)]
+mod tests;
+
 /// Where the blobs of a bundle come from: a cache, a store, memory. Piece lists are asked for like blobs.
 pub trait BlobSource: Sync {
     /// Opens a blob for reading from its start. What it yields is checked against the index.
@@ -160,8 +168,7 @@ pub fn write_bundle(
     options: &WriteOptions,
     events: &dyn Fn(WriteEvent),
 ) -> Result<Written, WriteError> {
-    let _ = (head, source, out, options, events);
-    Err(WriteError::Output(io::ErrorKind::Unsupported.into()))
+    payload::write(head, source, out, options, events)
 }
 
 /// Copies the bundle `old` to `out` under a new head for the same `bundle.json`, as `bundler sign` does.
@@ -170,6 +177,5 @@ pub fn replace_head(
     new: &HeadFiles,
     out: &mut impl Write,
 ) -> Result<Written, WriteError> {
-    let _ = (old, new, out);
-    Err(WriteError::Output(io::ErrorKind::Unsupported.into()))
+    replace::replace(old, new, out)
 }

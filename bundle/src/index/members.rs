@@ -50,6 +50,11 @@ impl BlobMember {
         }
     }
 
+    /// Its path in the tar, `blobs/sha256/<hex>`.
+    pub fn path(&self) -> String {
+        format!("blobs/sha256/{}", self.digest.to_hex())
+    }
+
     fn piece_list(entry: &BlobEntry) -> Option<Self> {
         entry.pieces.map(|digest| Self {
             digest,
