@@ -4,12 +4,13 @@
 
 pub mod cli;
 pub mod commands;
-pub mod durable;
-pub mod failure;
-pub mod output;
 pub mod release;
 
 use std::process::ExitCode;
+
+pub use program::durable;
+pub use program::failure;
+pub use program::output;
 
 use clap::Parser as _;
 

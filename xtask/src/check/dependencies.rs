@@ -18,9 +18,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bundle", &[]),
     ("api", &["bundle"]),
     ("store", &["bundle"]),
-    ("bundler", &["bundle", "api"]),
-    ("installer", &["bundle", "store", "api"]),
-    ("syncd", &["bundle", "store", "api"]),
+    ("program", &["bundle", "api"]),
+    ("bundler", &["bundle", "api", "program"]),
+    ("installer", &["bundle", "store", "api", "program"]),
+    ("syncd", &["bundle", "store", "api", "program"]),
     (
         "tests",
         &["bundle", "store", "api", "bundler", "installer", "syncd"],

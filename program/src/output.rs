@@ -21,7 +21,6 @@ use std::time::Instant;
 
 use api::event::Amount;
 use api::event::Event;
-use api::report::Effect;
 use api::report::Report;
 use api::report::escape;
 use indicatif::DecimalBytes;
@@ -114,7 +113,7 @@ impl Output {
     /// Prints why a command failed and returns its exit code.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         self.end_step();
-        let report = Report::of(failure.fault(), Effect::None);
+        let report = Report::of(failure.fault(), failure.effect());
         match self.style {
             Style::Json => to_stdout(&report.to_json()).unwrap_or_default(),
             Style::Terminal | Style::Plain => to_stderr(report.to_string().trim_end_matches('\n')),

@@ -1,0 +1,13 @@
+//! What the three programs share at their edge: one place that prints, one way to fail, files that are whole or absent.
+//!
+//! Nothing here knows a bundle, a store or a peer; it shows and keeps what it is given.
+
+pub mod durable;
+pub mod failure;
+pub mod output;
+
+pub use durable::FileError;
+pub use failure::Failure;
+pub use failure::Outcome;
+pub use output::Lines;
+pub use output::Output;
