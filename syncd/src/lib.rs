@@ -3,7 +3,10 @@
 //! The engine (`replicate`, `wire`) is the same code in production and in simulation; everything that differs comes in
 //! through [`env`](mod@env).
 
+pub mod ca;
+pub mod config;
 pub mod env;
 pub mod handle;
 pub mod images;
+pub mod net;
 pub mod settings;

@@ -30,7 +30,7 @@ const CHUNK_BYTES: u64 = 256 << 10;
 const CHUNKS_AHEAD: usize = 3;
 
 /// How long a client may take nothing before its reader is given up.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// A reader that the endpoint can begin anywhere.
 pub trait BlobReader: Read + Seek + Send {}

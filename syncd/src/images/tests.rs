@@ -52,9 +52,7 @@ fn fixture(conditions: Conditions) -> Fixture {
         fs::write(blobs.join(digest.to_hex()), bytes).unwrap();
         digest
     };
-    let layer: Vec<u8> = (0..700_001_u32)
-        .flat_map(|number| number.to_le_bytes())
-        .collect();
+    let layer: Vec<u8> = (0..700_001_u32).flat_map(u32::to_le_bytes).collect();
     let layer_digest = put(&layer);
     let manifest = format!(
         r#"{{"schemaVersion":2,"config":{{"digest":"{}"}},"layers":[{{"digest":"{layer_digest}"}}]}}"#,

@@ -1,0 +1,365 @@
+//! The cluster's own certificate authority: `ca init` makes it, `ca issue` gives a node its name.
+//!
+//! It is not Kubernetes' authority, so renewing that one never stops replication. A node is who its certificate names: one
+//! DNS name, the node's. Keys are Ed25519. Certificates do not end (1975 to 4096), because a site's clock may be wrong by
+//! decades; a node is expelled by taking it out of the members' configuration.
+//!
+//! Nothing is ever overwritten: a lost authority is a lost cluster, so a file that is there is a refusal.
+
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use api::sync::NodeName;
+use bundle::fault::Blame;
+use bundle::fault::Fault;
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::DnType;
+use rcgen::ExtendedKeyUsagePurpose;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyPair;
+use rcgen::KeyUsagePurpose;
+use rcgen::PKCS_ED25519;
+use rustls_pki_types::DnsName;
+
+/// The authority's certificate, in its directory and in every node's.
+pub const CA_FILE: &str = "ca.pem";
+/// The authority's secret key.
+pub const CA_KEY_FILE: &str = "ca.key";
+/// A node's certificate.
+pub const NODE_FILE: &str = "node.pem";
+/// A node's secret key.
+pub const NODE_KEY_FILE: &str = "node.key";
+
+const SECRET: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
+
+/// A certificate authority with its key.
+#[derive(Debug)]
+pub struct Authority {
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A node's certificate and secret key, both PEM.
+pub struct Issued {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// The key.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Issued")
+    }
+}
+
+/// Why an authority can't be made, or can't issue.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file that would be written is there.
+    #[error("{} exists", .0.display())]
+    Exists(PathBuf),
+    /// A file can't be read.
+    #[error("{} can't be read", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file can't be written.
+    #[error("{} can't be written", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The name can't stand in a certificate.
+    #[error("{0} can't be a node's name in a certificate")]
+    Name(NodeName),
+    /// Certificate and key of the authority are damaged or do not belong together.
+    #[error("{} and {CA_KEY_FILE} are no certificate authority", .0.display())]
+    Broken(PathBuf),
+    /// The library that makes certificates failed.
+    #[error("a certificate can't be made")]
+    Generate(#[source] rcgen::Error),
+}
+
+impl Authority {
+    /// Makes a new authority and its key.
+    pub fn generate() -> Result<Self, CaError> {
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(CaError::Generate)?;
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Sealift cluster CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).map_err(CaError::Generate)?;
+        Ok(Self {
+            certificate_pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// Reads the authority of a directory.
+    pub fn load(directory: &Path) -> Result<Self, CaError> {
+        let certificate_pem = read(&directory.join(CA_FILE))?;
+        let broken = |_why| CaError::Broken(directory.join(CA_FILE));
+        let key = KeyPair::from_pem(&read(&directory.join(CA_KEY_FILE))?).map_err(broken)?;
+        let public_key = key.public_key_raw().to_vec();
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(broken)?;
+        if !certifies(&certificate_pem, &public_key) {
+            return Err(CaError::Broken(directory.join(CA_FILE)));
+        }
+        Ok(Self {
+            certificate_pem,
+            issuer,
+        })
+    }
+
+    /// The authority's certificate, PEM.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Makes a key and a certificate for both ends of a connection.
+    pub fn issue(&self, node: &NodeName) -> Result<Issued, CaError> {
+        self.sign(node_params(node)?)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Result<Issued, CaError> {
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(CaError::Generate)?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(CaError::Generate)?;
+        Ok(Issued {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        })
+    }
+
+    /// Issues a certificate that ended in 2001.
+    #[cfg(test)]
+    pub(crate) fn issue_expired(&self, node: &NodeName) -> Issued {
+        let mut params = node_params(node).unwrap();
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        self.sign(params).unwrap()
+    }
+}
+
+/// Makes an authority in a directory.
+pub fn init(directory: &Path) -> Result<(), CaError> {
+    let [certificate, key] = [CA_FILE, CA_KEY_FILE].map(|name| directory.join(name));
+    refuse_existing(&[&certificate, &key])?;
+    let authority = Authority::generate()?;
+    make_directory(directory)?;
+    write_new(&key, &authority.issuer.key().serialize_pem(), SECRET)?;
+    write_new(&certificate, authority.certificate_pem(), PUBLIC)
+}
+
+/// Writes all that a node needs into `out`: its key, its certificate, and the authority's certificate.
+pub fn issue(authority: &Path, node: &NodeName, out: &Path) -> Result<(), CaError> {
+    let [ca, certificate, key] = [CA_FILE, NODE_FILE, NODE_KEY_FILE].map(|name| out.join(name));
+    refuse_existing(&[&certificate, &key])?;
+    let authority = Authority::load(authority)?;
+    let issued = authority.issue(node)?;
+    make_directory(out)?;
+    if !ca.exists() {
+        write_new(&ca, authority.certificate_pem(), PUBLIC)?;
+    } else if read(&ca)? != authority.certificate_pem() {
+        // Another cluster's: mixing the two would make a node that trusts nobody.
+        return Err(CaError::Exists(ca));
+    }
+    write_new(&key, &issued.key_pem, SECRET)?;
+    write_new(&certificate, &issued.certificate_pem, PUBLIC)
+}
+
+fn node_params(node: &NodeName) -> Result<CertificateParams, CaError> {
+    let name = || CaError::Name(node.clone());
+    DnsName::try_from(node.as_str()).map_err(|_no_host_name| name())?;
+    let mut params = CertificateParams::new([node.to_string()]).map_err(CaError::Generate)?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, node.as_str());
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// Whether a certificate is for this public key.
+fn certifies(certificate_pem: &str, public_key: &[u8]) -> bool {
+    x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()).is_ok_and(|(_, pem)| {
+        pem.parse_x509().is_ok_and(|certificate| {
+            certificate.public_key().subject_public_key.data.as_ref() == public_key
+        })
+    })
+}
+
+fn refuse_existing(files: &[&PathBuf]) -> Result<(), CaError> {
+    match files.iter().find(|file| file.symlink_metadata().is_ok()) {
+        Some(file) => Err(CaError::Exists((*file).clone())),
+        None => Ok(()),
+    }
+}
+
+fn read(file: &Path) -> Result<String, CaError> {
+    fs::read_to_string(file).map_err(|source| CaError::Read {
+        file: file.to_owned(),
+        source,
+    })
+}
+
+fn make_directory(directory: &Path) -> Result<(), CaError> {
+    fs::create_dir_all(directory).map_err(|source| CaError::Write {
+        file: directory.to_owned(),
+        source,
+    })
+}
+
+/// Writes a file that was not there: whole, durable, with exactly this mode.
+fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+    let write = || {
+        let directory = file.parent().unwrap_or(Path::new("."));
+        let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
+        temporary.write_all(text.as_bytes())?;
+        temporary
+            .as_file()
+            .set_permissions(fs::Permissions::from_mode(mode))?;
+        temporary.as_file().sync_all()?;
+        temporary.persist_noclobber(file)?;
+        fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => CaError::Exists(file.to_owned()),
+        _ => CaError::Write {
+            file: file.to_owned(),
+            source,
+        },
+    })
+}
+
+impl Fault for CaError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Exists(_) => "CA_EXISTS",
+            Self::Read { .. } => "CA_UNREADABLE",
+            Self::Write { .. } => "CA_UNWRITABLE",
+            Self::Name(_) => "CA_NODE_NAME",
+            Self::Broken(_) => "CA_BROKEN",
+            Self::Generate(_) => "CA_GENERATE",
+        }
+    }
+
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Exists(_) | Self::Name(_) => Blame::Usage,
+            Self::Broken(_) => Blame::Input,
+            Self::Read { .. } | Self::Write { .. } => Blame::Machine,
+            Self::Generate(_) => Blame::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists(_) => Some(
+                "keys are never overwritten; choose another directory, or move the old files away"
+                    .to_owned(),
+            ),
+            Self::Read { .. } => Some(
+                "name the authority's directory with --ca; `syncd ca init` makes one".to_owned(),
+            ),
+            Self::Name(_) => Some("use a host name, such as m1 or master-1.site".to_owned()),
+            Self::Broken(_) => Some("restore both files from another master".to_owned()),
+            Self::Write { .. } | Self::Generate(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(file: &Path) -> u32 {
+        fs::metadata(file).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_node_gets_all_that_it_needs_and_secrets_are_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca");
+        let out = directory.path().join("m1");
+        init(&ca).unwrap();
+        issue(&ca, &"m1".parse().unwrap(), &out).unwrap();
+        assert_eq!(
+            read(&ca.join(CA_FILE)).unwrap(),
+            read(&out.join(CA_FILE)).unwrap()
+        );
+        assert_eq!(
+            [mode(&ca.join(CA_KEY_FILE)), mode(&out.join(NODE_KEY_FILE))],
+            [0o600, 0o600]
+        );
+        assert_eq!(mode(&out.join(NODE_FILE)), 0o644);
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path();
+        init(ca).unwrap();
+        let before = read(&ca.join(CA_KEY_FILE)).unwrap();
+        assert_eq!(init(ca).unwrap_err().code(), "CA_EXISTS");
+        assert_eq!(read(&ca.join(CA_KEY_FILE)).unwrap(), before);
+
+        let node: NodeName = "m1".parse().unwrap();
+        issue(ca, &node, ca).unwrap();
+        assert_eq!(issue(ca, &node, ca).unwrap_err().code(), "CA_EXISTS");
+    }
+
+    #[test]
+    fn a_directory_of_another_cluster_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
+        init(&one).unwrap();
+        init(&two).unwrap();
+        assert_eq!(
+            issue(&one, &"m1".parse().unwrap(), &two)
+                .unwrap_err()
+                .code(),
+            "CA_EXISTS"
+        );
+        assert!(!two.join(NODE_KEY_FILE).exists());
+    }
+
+    #[test]
+    fn a_certificate_with_anothers_key_is_no_authority() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
+        init(&one).unwrap();
+        init(&two).unwrap();
+        fs::copy(two.join(CA_KEY_FILE), one.join(CA_KEY_FILE)).unwrap();
+        assert_eq!(Authority::load(&one).unwrap_err().code(), "CA_BROKEN");
+    }
+
+    #[test]
+    fn a_name_that_no_certificate_can_carry_is_refused() {
+        let authority = Authority::generate().unwrap();
+        for name in ["10.0.0.1", "a..b", "a-"] {
+            let error = authority.issue(&name.parse().unwrap()).unwrap_err();
+            assert_eq!(error.code(), "CA_NODE_NAME", "{name}");
+        }
+    }
+}
