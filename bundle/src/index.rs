@@ -19,6 +19,7 @@ use crate::json::JsonError;
 use crate::limits;
 use crate::name::EntryPath;
 use crate::name::ImageName;
+use crate::name::LicenseId;
 use crate::name::Name;
 use crate::name::Platform;
 use crate::timestamp::Timestamp;
@@ -210,7 +211,7 @@ pub struct Document {
 #[serde(deny_unknown_fields)]
 pub struct CarriedLicense {
     /// The license's id.
-    pub id: String,
+    pub id: LicenseId,
     /// The `.lic` file.
     pub digest: Digest,
 }

@@ -24,6 +24,7 @@ use crate::key::SecretKey;
 use crate::limits;
 use crate::minisig::Purpose;
 use crate::minisig::Signature;
+use crate::name::LicenseId;
 use crate::name::Name;
 use crate::timestamp::Timestamp;
 
@@ -45,7 +46,7 @@ pub struct License {
     #[serde(rename = "_type")]
     pub document_type: LicenseType,
     /// Its name, the same for all sequences of it.
-    pub license_id: Name,
+    pub license_id: LicenseId,
     /// Its number; a higher one replaces it.
     pub sequence: u64,
     /// Who gave it.
@@ -77,7 +78,7 @@ pub struct License {
     pub bind: Bind,
     /// Licenses that this one replaces.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub supersedes: BTreeSet<Name>,
+    pub supersedes: BTreeSet<LicenseId>,
 }
 
 /// `sealift/license/v1`, the only type of this version.
@@ -93,7 +94,7 @@ pub enum LicenseType {
 #[serde(deny_unknown_fields)]
 pub struct Customer {
     /// The vendor's name for the customer.
-    pub id: Name,
+    pub id: String,
     /// The name that people see.
     pub name: String,
     /// Where to write to.

@@ -29,6 +29,10 @@ pub struct ImageName {
     repository_bytes: usize,
 }
 
+/// A license's id as the vendor gives it, `H-0193` or a UUID: `^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LicenseId(String);
+
 /// What a program runs on, `os/arch` or `os/arch/variant` (OCI image-spec, "platform").
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform(String);
@@ -48,6 +52,21 @@ impl Name {
             && text
                 .bytes()
                 .all(|byte| inside(byte) || byte == b'.' || byte == b'-')
+    }
+}
+
+impl LicenseId {
+    const WHAT: &str = "a license id";
+    const EXPECTED: &str =
+        "1 to 63 letters, digits, '.' and '-', beginning with a letter or a digit";
+
+    fn is_valid(text: &str) -> bool {
+        let first = text.bytes().next();
+        text.len() <= 63
+            && first.is_some_and(|byte| byte.is_ascii_alphanumeric())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
     }
 }
 
@@ -226,7 +245,7 @@ macro_rules! text_name {
     )*};
 }
 
-text_name!(Name, Platform, EntryPath);
+text_name!(Name, LicenseId, Platform, EntryPath);
 
 impl ImageName {
     /// The text.
@@ -264,7 +283,7 @@ macro_rules! string_like {
     )*};
 }
 
-string_like!(Name, ImageName, Platform, EntryPath);
+string_like!(Name, LicenseId, ImageName, Platform, EntryPath);
 
 #[cfg(test)]
 mod tests {
@@ -288,6 +307,25 @@ mod tests {
             &"a".repeat(64),
         ] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_license_id_can_not_inject_a_separator() {
+        for good in ["H-0193", "0d0f5c34-0f0a-4a37-8df6-5f5a0a4a1f00", "7"] {
+            assert!(good.parse::<LicenseId>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-a",
+            "a;seq=9",
+            "a b",
+            "a/b",
+            "a\n",
+            "é",
+            &"a".repeat(64),
+        ] {
+            assert!(bad.parse::<LicenseId>().is_err(), "{bad}");
         }
     }
 

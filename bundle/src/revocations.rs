@@ -23,6 +23,7 @@ use crate::json::JsonError;
 use crate::key::PublicKey;
 use crate::limits;
 use crate::minisig::Purpose;
+use crate::name::LicenseId;
 use crate::name::Name;
 use crate::root::RoleName;
 use crate::root::TrustedRoot;
@@ -52,7 +53,7 @@ pub struct Revocations {
     pub bundles: BTreeMap<Digest, String>,
     /// Licenses that are not accepted any more, by id, each with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub licenses: BTreeMap<Name, String>,
+    pub licenses: BTreeMap<LicenseId, String>,
     /// Bundles that stay good although a revoked key signed them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub keep: BTreeSet<Digest>,

@@ -9,7 +9,6 @@
 //! a downgrade below what the vendor allows.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -19,6 +18,7 @@ use crate::digest::Digest;
 use crate::json;
 use crate::json::JsonError;
 use crate::license::VerifiedLicense;
+use crate::name::LicenseId;
 use crate::name::Name;
 use crate::name::Platform;
 use crate::signers::Document;
@@ -48,12 +48,9 @@ pub struct TrustState {
     /// The newest release by vendor, product and channel.
     #[serde(default)]
     bundles: BTreeMap<Key<3>, Accepted>,
-    /// The newest license by vendor, product and license id.
+    /// Licenses by vendor and product.
     #[serde(default)]
-    licenses: BTreeMap<Key<3>, Seen>,
-    /// Licenses that another one has replaced, by the same.
-    #[serde(default)]
-    superseded: BTreeSet<Key<3>>,
+    licenses: BTreeMap<Key<2>, Licenses>,
     /// The earliest time that it can be.
     #[serde(default)]
     time_floor: Option<Timestamp>,
@@ -75,6 +72,18 @@ pub struct Seen {
     pub sequence: u64,
     /// The digest of its bytes.
     pub digest: Digest,
+}
+
+/// The licenses of one product.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Licenses {
+    /// The newest that was accepted, by id.
+    #[serde(default)]
+    accepted: BTreeMap<LicenseId, Seen>,
+    /// Up to which sequence a license is replaced by another one, by id.
+    #[serde(default)]
+    superseded: BTreeMap<LicenseId, u64>,
 }
 
 /// The newest release that was accepted, and how far the vendor lets a site go back.
@@ -157,11 +166,15 @@ impl TrustState {
     pub fn merge(mut self, other: &Self) -> Self {
         raise_all(&mut self.roots, &other.roots);
         raise_all(&mut self.revocations, &other.revocations);
-        raise_all(&mut self.licenses, &other.licenses);
         for (key, accepted) in &other.bundles {
             raise_accepted(&mut self.bundles, key, accepted);
         }
-        self.superseded.extend(other.superseded.iter().cloned());
+        for (key, licenses) in &other.licenses {
+            self.licenses
+                .entry(key.clone())
+                .or_default()
+                .merge(licenses);
+        }
         self.time_floor = self.time_floor.max(other.time_floor);
         self
     }
@@ -260,26 +273,25 @@ impl TrustState {
         license: &VerifiedLicense,
         replace: Replace,
     ) -> Result<(), PolicyError> {
-        let key = license_key(license, &license.license().license_id);
+        let document = license.license();
+        let id = &document.license_id;
+        let Some(known) = self.licenses.get(&license_key(license)) else {
+            return Ok(());
+        };
         judge_seen(
             Document::License,
             &seen_license(license),
-            self.licenses.get(&key),
+            known.accepted.get(id),
         )?;
-        if self.superseded.contains(&key) && replace == Replace::BySupersedes {
-            return Err(PolicyError::LicenseSuperseded {
-                id: license.license().license_id.clone(),
-            });
+        if known.is_superseded(id, document.sequence) {
+            return Err(PolicyError::LicenseSuperseded { id: id.clone() });
         }
-        let supersedes = &license.license().supersedes;
-        let current = self.current_licenses(&license.license().vendor, &license.license().product);
-        let other = current
-            .into_iter()
-            .find(|id| *id != license.license().license_id && !supersedes.contains(id));
+        let mut others = known.current().filter(|other| *other != id);
+        let other = others.find(|other| !document.supersedes.contains(other));
         match other {
             Some(current) if replace == Replace::BySupersedes => Err(PolicyError::LicenseOther {
-                current,
-                offered: license.license().license_id.clone(),
+                current: current.clone(),
+                offered: id.clone(),
             }),
             _ => Ok(()),
         }
@@ -293,31 +305,26 @@ impl TrustState {
     ) -> Result<(), PolicyError> {
         self.judge_license(license, replace)?;
         let document = license.license();
-        let key = license_key(license, &document.license_id);
-        let mut replaced = document.supersedes.clone();
+        let known = self.licenses.entry(license_key(license)).or_default();
         if replace == Replace::Confirmed {
-            replaced.extend(self.current_licenses(&document.vendor, &document.product));
-            replaced.remove(&document.license_id);
+            known.supersede_all_but(&document.license_id);
         }
-        let replaced = replaced.iter().map(|id| license_key(license, id));
-        self.superseded.extend(replaced);
-        raise(&mut self.licenses, &key, seen_license(license));
+        for id in &document.supersedes {
+            known.superseded.insert(id.clone(), u64::MAX);
+        }
+        raise(
+            &mut known.accepted,
+            &document.license_id,
+            seen_license(license),
+        );
         self.raise_time_floor(document.issued_at);
         Ok(())
     }
 
-    /// The ids of the licenses of a product that nothing has replaced.
-    pub fn current_licenses(&self, vendor: &Name, product: &Name) -> Vec<Name> {
-        let known = self.licenses.keys();
-        let current = known.filter(|key| !self.superseded.contains(key));
-        current
-            .filter_map(|key| match key.parts() {
-                [its_vendor, its_product, id] if its_vendor == vendor && its_product == product => {
-                    Some(id.clone())
-                }
-                _ => None,
-            })
-            .collect()
+    /// The ids of the licenses of a product that nothing has replaced: one, unless two sites were apart.
+    pub fn current_licenses(&self, vendor: &Name, product: &Name) -> Vec<LicenseId> {
+        let known = self.licenses.get(&Key::of([vendor, product]));
+        known.map_or_else(Vec::new, |known| known.current().cloned().collect())
     }
 
     /// The newest release of a channel.
@@ -333,6 +340,41 @@ impl TrustState {
     /// Raises the floor of the time; a lower one changes nothing.
     pub fn raise_time_floor(&mut self, time: Timestamp) {
         self.time_floor = self.time_floor.max(Some(time));
+    }
+}
+
+impl Licenses {
+    fn merge(&mut self, other: &Self) {
+        raise_all(&mut self.accepted, &other.accepted);
+        for (id, sequence) in &other.superseded {
+            self.supersede(id, *sequence);
+        }
+    }
+
+    fn supersede(&mut self, id: &LicenseId, sequence: u64) {
+        let entry = self.superseded.entry(id.clone()).or_insert(sequence);
+        *entry = sequence.max(*entry);
+    }
+
+    /// The operator said so: the others are out as they are now; the vendor may issue them anew.
+    fn supersede_all_but(&mut self, id: &LicenseId) {
+        for (other, seen) in self.accepted.clone() {
+            if other != *id {
+                self.supersede(&other, seen.sequence);
+            }
+        }
+    }
+
+    fn is_superseded(&self, id: &LicenseId, sequence: u64) -> bool {
+        let out = self.superseded.get(id);
+        out.is_some_and(|out| sequence <= *out)
+    }
+
+    fn current(&self) -> impl Iterator<Item = &LicenseId> {
+        let accepted = self.accepted.iter();
+        accepted
+            .filter(|(id, seen)| !self.is_superseded(id, seen.sequence))
+            .map(|(id, _)| id)
     }
 }
 
@@ -423,8 +465,8 @@ fn describe(bundle: &VerifiedIndex) -> String {
     format!("{}/{} {}", index.vendor, index.product, index.version)
 }
 
-fn license_key(license: &VerifiedLicense, id: &Name) -> Key<3> {
-    Key::of([&license.license().vendor, &license.license().product, id])
+fn license_key(license: &VerifiedLicense) -> Key<2> {
+    Key::of([&license.license().vendor, &license.license().product])
 }
 
 fn seen_license(license: &VerifiedLicense) -> Seen {

@@ -27,6 +27,7 @@ use crate::key::KeyId;
 use crate::key::PublicKey;
 use crate::limits;
 use crate::minisig::Purpose;
+use crate::name::LicenseId;
 use crate::name::Name;
 use crate::read::ReadError;
 use crate::revocations::RevocationsError;
@@ -177,7 +178,7 @@ impl Trust {
     }
 
     /// Why a license was taken back, if it was.
-    pub(crate) fn license_revoked(&self, id: &Name) -> Option<&str> {
+    pub(crate) fn license_revoked(&self, id: &LicenseId) -> Option<&str> {
         let list = self.revocations.as_ref()?.list();
         list.licenses.get(id).map(String::as_str)
     }

@@ -85,9 +85,6 @@ pub enum Problem {
         /// The path.
         path: EntryPath,
     },
-    /// A license id that could not be shown or compared.
-    #[error("license id {0:?} is not 1 to 128 printable ASCII characters")]
-    LicenseId(String),
     /// An image without manifest among the blobs, or one that is none by its media type.
     #[error(
         "image {name} points to {digest}, which is a {media_type:?} and no image manifest or index"
@@ -126,12 +123,6 @@ impl BundleIndex {
         }
         if self.root_version == 0 {
             problems.push(Problem::RootVersion);
-        }
-        for license in &self.licenses {
-            let printable = license.id.bytes().all(|byte| byte.is_ascii_graphic());
-            if !printable || !(1..=128).contains(&license.id.len()) {
-                problems.push(Problem::LicenseId(license.id.clone()));
-            }
         }
     }
 

@@ -7,6 +7,7 @@ use crate::fault::Blame;
 use crate::fault::Fact;
 use crate::fault::Fault;
 use crate::json::JsonError;
+use crate::name::LicenseId;
 use crate::name::Name;
 use crate::signers::SignersError;
 use crate::timestamp::Timestamp;
@@ -58,13 +59,16 @@ pub enum LicenseError {
     NoRole(Name),
     /// Taken back by the vendor.
     #[error("license {id} was revoked by the vendor")]
-    Revoked { id: Name, reason: String },
+    Revoked { id: LicenseId, reason: String },
     /// Not the file that the bundle pins.
     #[error("the license in the bundle is not the one that its index names")]
     Digest { expected: Digest, actual: Digest },
     /// Not the license that the bundle names.
     #[error("the license in the bundle has the id {actual}, its index says {expected}")]
-    Id { expected: String, actual: Name },
+    Id {
+        expected: LicenseId,
+        actual: LicenseId,
+    },
     /// For another product.
     #[error("the license is for another product")]
     Product { bundle: Name, license: Name },

@@ -65,7 +65,7 @@ impl VerifiedLicense {
             });
         }
         let verified = Self::verify(file, trust)?;
-        if verified.license.license_id.as_str() != entry.id {
+        if verified.license.license_id != entry.id {
             return Err(LicenseError::Id {
                 expected: entry.id.clone(),
                 actual: verified.license.license_id,

@@ -3,6 +3,7 @@
 use crate::fault::Blame;
 use crate::fault::Fact;
 use crate::fault::Fault;
+use crate::name::LicenseId;
 use crate::name::Name;
 use crate::name::Platform;
 use crate::signers::Document;
@@ -46,10 +47,13 @@ pub enum PolicyError {
     RevocationsMissing { sequence: u64 },
     /// A license that another one has replaced.
     #[error("license {id} was replaced by another one")]
-    LicenseSuperseded { id: Name },
+    LicenseSuperseded { id: LicenseId },
     /// A license beside another one.
     #[error("license {offered} does not replace the site's license {current}")]
-    LicenseOther { current: Name, offered: Name },
+    LicenseOther {
+        current: LicenseId,
+        offered: LicenseId,
+    },
 }
 
 const fn release_sentence(problem: ReleaseProblem) -> &'static str {

@@ -19,11 +19,6 @@ impl<const N: usize> Key<N> {
     pub fn of(names: [&Name; N]) -> Self {
         Self(names.map(Name::clone))
     }
-
-    /// The names.
-    pub const fn parts(&self) -> &[Name; N] {
-        &self.0
-    }
 }
 
 impl<const N: usize> fmt::Display for Key<N> {
