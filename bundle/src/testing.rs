@@ -1,4 +1,4 @@
-//! Bundles for tests: made from a seed in memory, written and read back without keys.
+//! Bundles for tests: made from a seed and signed with a key that everybody knows.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,13 +16,24 @@ use crate::index::Image;
 use crate::index::IndexType;
 use crate::index::MIN_READER;
 use crate::index::Stage;
+use crate::key::SecretKey;
 use crate::limits;
+use crate::minisig::Signature;
 use crate::pieces::PieceHasher;
 use crate::pieces::PieceList;
 use crate::read::PayloadSink;
 use crate::read::ReadError;
 use crate::read::Summary;
 use crate::read::read_payload;
+use crate::root::KeyAlgorithm;
+use crate::root::Role;
+use crate::root::RoleName;
+use crate::root::Root;
+use crate::root::RootKey;
+use crate::root::RootType;
+use crate::root::TrustedRoot;
+use crate::verify::Trust;
+use crate::verify::TrustError;
 use crate::write::BlobSource;
 use crate::write::WriteError;
 use crate::write::WriteOptions;
@@ -148,11 +159,9 @@ impl Content {
         index
     }
 
+    /// The head, signed by the test key.
     pub(crate) fn head(&self) -> HeadFiles {
-        HeadFiles {
-            bundle_json: self.index().to_bytes().unwrap(),
-            ..HeadFiles::default()
-        }
+        sign(&self.index())
     }
 
     pub(crate) fn write(&self, options: &WriteOptions) -> Vec<u8> {
@@ -213,15 +222,62 @@ impl PayloadSink for MemorySink {
     }
 }
 
-/// Reads a bundle whose head nobody has signed.
+/// A head for an index, signed by the test key.
+pub(crate) fn sign(index: &BundleIndex) -> HeadFiles {
+    let bundle_json = index.to_bytes().unwrap();
+    let signature = Signature::sign(&secret_key(), &bundle_json, &index.purpose());
+    HeadFiles {
+        bundle_json,
+        signature: Some(signature.to_file().into_bytes()),
+        ..HeadFiles::default()
+    }
+}
+
+fn secret_key() -> SecretKey {
+    SecretKey::from_seed(&[7; 32])
+}
+
+/// A root in which the test key may sign everything.
+pub(crate) fn trust() -> Trust {
+    let public = secret_key().public();
+    let role = Role {
+        keys: [public.id()].into(),
+        threshold: 1,
+    };
+    let key = RootKey {
+        alg: KeyAlgorithm::MinisignPrehashed,
+        public,
+    };
+    let root = Root {
+        document_type: RootType::V1,
+        vendor: "acme".parse().unwrap(),
+        version: 1,
+        epoch: 1,
+        issued_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        keys: [(public.id(), key)].into(),
+        roles: [
+            (RoleName::Root, role.clone()),
+            (RoleName::Bundle("shop".parse().unwrap()), role),
+        ]
+        .into(),
+    };
+    let json = root.to_bytes().unwrap();
+    let fingerprint = Digest::of(&json);
+    Trust::new(TrustedRoot::pin(json, &fingerprint).unwrap())
+}
+
+/// Reads a bundle of the test key from its first byte to its last.
 pub(crate) fn read(bytes: &[u8], sink: &mut MemorySink) -> Result<Summary, ReadError> {
     let mut reader = bytes;
     let head = read_head(&mut reader)?;
     read_payload(&head, reader, sink, &mut |_| {})
 }
 
+/// Reads and verifies a head; only errors of the format are expected.
 pub(crate) fn read_head(reader: &mut impl Read) -> Result<VerifiedHead, ReadError> {
-    let head = UntrustedHead::read(reader)?;
-    let index = head.index_unverified().unwrap();
-    head.into_verified(index, Vec::new())
+    match UntrustedHead::read(reader)?.verify(&trust()) {
+        Ok(head) => Ok(head),
+        Err(TrustError::Packing(error)) => Err(error),
+        Err(error) => panic!("{error}"),
+    }
 }

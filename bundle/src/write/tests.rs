@@ -2,8 +2,11 @@ use std::cell::Cell;
 use std::io::Cursor;
 use std::io::Read;
 
+use crate::head::HeadFiles;
 use crate::index::Stage;
+use crate::key::SecretKey;
 use crate::limits;
+use crate::minisig::Signature;
 use crate::packing::Codec;
 use crate::testing::Content;
 use crate::testing::GZIP_LAYER;
@@ -13,6 +16,7 @@ use crate::testing::gzip_like;
 use crate::testing::noise;
 use crate::testing::read;
 use crate::testing::read_head;
+use crate::testing::sign;
 use crate::testing::text;
 use crate::write::Effort;
 use crate::write::WriteError;
@@ -97,11 +101,15 @@ fn other_tools_read_the_whole_as_one_tar() {
         offset += 512 + size.next_multiple_of(512);
     }
     assert_eq!(offset + 1024, plain.len());
-    assert_eq!(
-        names[..4],
-        ["bundle.json", "packing.json", "oci-layout", "index.json"]
-    );
-    assert_eq!(names.len(), 4 + content.blobs.len());
+    let head = [
+        "bundle.json",
+        "bundle.json.minisig",
+        "packing.json",
+        "oci-layout",
+        "index.json",
+    ];
+    assert_eq!(names[..5], head);
+    assert_eq!(names.len(), 5 + content.blobs.len());
 }
 
 #[test]
@@ -177,8 +185,7 @@ fn a_wrong_piece_list_stops_the_writing() {
     let blob = content.add(GZIP_LAYER, Stage::Application, gzip_like(1, 9 << 20));
     let mut index = content.index();
     index.blobs[0].pieces = Some(crate::Digest::of(b"another list"));
-    let mut head = content.head();
-    head.bundle_json = index.to_bytes().unwrap();
+    let head = sign(&index);
     let error = write_bundle(
         &head,
         &content,
@@ -263,11 +270,18 @@ fn progress_ends_at_the_total() {
 #[test]
 fn a_new_head_leaves_the_payload_as_it_is() {
     let content = varied();
-    let old = content.write(&fast());
     let mut head = content.head();
-    head.signature = Some(vec![b'x'; 300]);
-    head.more_signatures
-        .insert("0123456789ABCDEF".parse().unwrap(), vec![b'y'; 300]);
+    let unsigned = HeadFiles {
+        signature: None,
+        ..head.clone()
+    };
+    let mut old = Cursor::new(Vec::new());
+    write_bundle(&unsigned, &content, &mut old, &fast(), &|_| {}).unwrap();
+    let old = old.into_inner();
+    let other = SecretKey::from_seed(&[8; 32]);
+    let signature = Signature::sign(&other, &head.bundle_json, &content.index().purpose());
+    let signature = signature.to_file().into_bytes();
+    head.more_signatures.insert(other.public().id(), signature);
     let mut new = Vec::new();
     let written = replace_head(&mut &old[..], &head, &mut new).unwrap();
     assert_eq!(usize::try_from(written.size), Ok(new.len()));
