@@ -7,6 +7,7 @@ pub mod link;
 pub mod process;
 pub mod programs;
 pub mod real_parts;
+pub mod registry;
 
 /// Ends a test that can't run on this machine, and says why; `cargo xtask test` counts it as skipped.
 #[macro_export]

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
+use tests::programs;
+use tests::real_parts;
 
 use crate::check;
 use crate::command;
@@ -19,17 +21,21 @@ use crate::tally::Tally;
 pub(crate) struct TestArguments {
     /// Run only the tests whose name contains this, and no checks.
     filter: Option<String>,
-    /// Run only the tests of this crate, and no checks.
-    #[arg(long, short)]
-    package: Option<String>,
+    /// Run only this end-to-end suite of `tests/tests/`, and no checks.
+    #[arg(long)]
+    suite: Option<String>,
 }
 
 /// Runs what was asked for; `false` when something failed.
 pub(crate) fn run(arguments: &TestArguments) -> Result<bool> {
     let started = Instant::now();
     let mut tally = Tally::default();
-    if arguments.filter.is_none() && arguments.package.is_none() {
+    if arguments.filter.is_none() && arguments.suite.is_none() {
         check::run_all(&mut tally);
+    }
+    match real_parts::install() {
+        Ok(what) => say!("other people's programs: {what}"),
+        Err(error) => say!("other people's programs could not be installed: {error:#}"),
     }
     if build(&mut tally)? {
         libtest::run(arguments, &mut tally)?;
@@ -65,12 +71,11 @@ fn build(tally: &mut Tally) -> Result<bool> {
 /// `cargo test` as all of the tests are run: programs under test are those that [`build`] made.
 fn cargo_test(arguments: &TestArguments) -> std::process::Command {
     let mut cargo = command::cargo();
-    cargo.args(["test", "--no-fail-fast"]);
-    match &arguments.package {
-        Some(package) => cargo.args(["--package", package]),
-        None => cargo.arg("--workspace"),
-    };
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    if let Some(suite) = &arguments.suite {
+        cargo.args(["--test", suite]);
+    }
     cargo.arg("--").arg("--show-output").args(&arguments.filter);
-    cargo.env("SEALIFT_PROGRAMS", repo::target().join("debug"));
+    cargo.env(programs::FOLDER_VARIABLE, repo::target().join("debug"));
     cargo
 }
