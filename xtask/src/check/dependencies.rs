@@ -1,5 +1,6 @@
 //! Who may depend on whom, and on what nobody may depend.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::process::Stdio;
@@ -13,21 +14,8 @@ use crate::command;
 use crate::repo;
 use crate::tally::Outcome;
 
-/// The table of ARCHITECTURE.md: a crate, and the crates of ours that it may use.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("bundle", &[]),
-    ("api", &["bundle"]),
-    ("store", &["bundle"]),
-    ("program", &["bundle", "api"]),
-    ("bundler", &["bundle", "api", "program"]),
-    ("installer", &["bundle", "store", "api", "program"]),
-    ("syncd", &["bundle", "store", "api", "program"]),
-    (
-        "tests",
-        &["bundle", "store", "api", "bundler", "installer", "syncd"],
-    ),
-    ("xtask", &["bundle", "tests"]),
-];
+/// Where the table is that says who may depend on whom.
+const TABLE: &str = "ARCHITECTURE.md";
 
 /// Crates that must not come in, not even through others, and why.
 const BANNED: &[(&str, &str)] = &[
@@ -72,8 +60,10 @@ struct Dependency {
     path: Option<String>,
 }
 
-/// The arrow of dependency only points down the table of ARCHITECTURE.md.
+/// The arrow of dependency only points as the table of ARCHITECTURE.md says.
 pub(super) fn direction() -> Result<Outcome> {
+    let table = fs::read_to_string(repo::root().join(TABLE)).context(TABLE)?;
+    let may_use = may_use(&table);
     let mut cargo = command::cargo();
     cargo.args([
         "metadata",
@@ -84,26 +74,36 @@ pub(super) fn direction() -> Result<Outcome> {
     ]);
     let metadata: Metadata = serde_json::from_str(&command::run(cargo)?)?;
     let mut problems = Vec::new();
-    for package in &metadata.packages {
-        let Some((_, may_use)) = MAY_USE.iter().find(|(name, _)| *name == package.name) else {
-            problems.push(format!(
-                "crate {} is in no row of ARCHITECTURE.md's table",
-                package.name
-            ));
+    for Package { name, dependencies } in &metadata.packages {
+        let Some(allowed) = may_use.get(name.as_str()) else {
+            problems.push(format!("crate {name} has no row in the table of {TABLE}"));
             continue;
         };
-        let ours = package
-            .dependencies
+        let ours = dependencies
             .iter()
             .filter(|dependency| dependency.path.is_some());
-        for dependency in ours.filter(|dependency| !may_use.contains(&dependency.name.as_str())) {
+        let wrong =
+            |used: &&Dependency| !allowed.contains(&used.name.as_str()) && *allowed != ["all"];
+        for used in ours.filter(wrong) {
             problems.push(format!(
-                "{} must not depend on {}",
-                package.name, dependency.name
+                "{name} must not depend on {}: {TABLE} does not say so",
+                used.name
             ));
         }
     }
     Ok(verdict(&problems))
+}
+
+/// The rows of the table: a crate, and the crates of ours that it may use.
+fn may_use(table: &str) -> BTreeMap<&str, Vec<&str>> {
+    table.lines().filter_map(row).collect()
+}
+
+/// `` | `crate/` | what it is | may depend on | … ``
+fn row(line: &str) -> Option<(&str, Vec<&str>)> {
+    let mut cells = line.strip_prefix("| `")?.split(" | ");
+    let name = cells.next()?.strip_suffix("/`")?;
+    Some((name, cells.nth(1)?.split(", ").collect()))
 }
 
 /// No banned crate is in Cargo.lock.
@@ -132,4 +132,17 @@ pub(super) fn deny() -> Result<Outcome> {
     cargo.args(["deny", "--offline", "check", "bans", "licenses", "sources"]);
     command::run(cargo)?;
     Ok(Outcome::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_read_from_its_third_column() {
+        let table = "| folder | what |\n|---|---|\n| `a/` | lib, | \u{2013} | x |\n| `b/` | bin | a, c | y |";
+        let read = may_use(table);
+        assert_eq!(read["a"], ["\u{2013}"]);
+        assert_eq!(read["b"], ["a", "c"]);
+    }
 }

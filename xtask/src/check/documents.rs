@@ -63,7 +63,15 @@ pub(super) fn codes() -> Result<Outcome> {
     let documented = documented_codes(&read(Path::new(CODES))?);
     let mut in_code = BTreeSet::new();
     for file in repo::files(".rs")? {
-        let ours = ["bundle", "api", "store", "program", "bundler", "installer", "syncd"];
+        let ours = [
+            "bundle",
+            "api",
+            "store",
+            "program",
+            "bundler",
+            "installer",
+            "syncd",
+        ];
         if ours
             .iter()
             .any(|folder| file.starts_with(Path::new(folder).join("src")))
