@@ -2,12 +2,14 @@
 //!
 //! Suites are in `tests/`. They look at files, sockets, processes and other people's tools, never at our own log.
 
+pub mod cluster;
 pub mod corpus;
 pub mod link;
 pub mod process;
 pub mod programs;
 pub mod real_parts;
 pub mod registry;
+pub mod vendor;
 
 /// Ends a test that can't run on this machine, and says why; `cargo xtask test` counts it as skipped.
 #[macro_export]
