@@ -4,18 +4,22 @@
 //! DNS name, the node's. Keys are Ed25519. Certificates do not end (1975 to 4096), because a site's clock may be wrong by
 //! decades; a node is expelled by taking it out of the members' configuration.
 //!
+//! The authority's subject carries the cluster's incarnation, so every node that has `ca.pem` knows which stores are the
+//! cluster's own. A renewed authority keeps it.
+//!
 //! Nothing is ever overwritten: a lost authority is a lost cluster, so a file that is there is a refusal.
 
 use std::fs;
 use std::io;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use api::sync::NodeName;
 use bundle::fault::Blame;
+use bundle::fault::Fact;
 use bundle::fault::Fault;
+use program::FileError;
+use program::durable::write_new;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::DnType;
@@ -26,6 +30,7 @@ use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 use rcgen::PKCS_ED25519;
 use rustls_pki_types::DnsName;
+use store::Incarnation;
 
 /// The authority's certificate, in its directory and in every node's.
 pub const CA_FILE: &str = "ca.pem";
@@ -35,6 +40,9 @@ pub const CA_KEY_FILE: &str = "ca.key";
 pub const NODE_FILE: &str = "node.pem";
 /// A node's secret key.
 pub const NODE_KEY_FILE: &str = "node.key";
+
+/// What stands before the incarnation in the authority's subject.
+const SUBJECT: &str = "Sealift cluster ";
 
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -75,13 +83,8 @@ pub enum CaError {
         source: io::Error,
     },
     /// A file can't be written.
-    #[error("{} can't be written", file.display())]
-    Write {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The name can't stand in a certificate.
     #[error("{0} can't be a node's name in a certificate")]
     Name(NodeName),
@@ -94,13 +97,13 @@ pub enum CaError {
 }
 
 impl Authority {
-    /// Makes a new authority and its key.
-    pub fn generate() -> Result<Self, CaError> {
+    /// Makes the authority of a cluster, and its key.
+    pub fn generate(cluster: Incarnation) -> Result<Self, CaError> {
         let key = KeyPair::generate_for(&PKCS_ED25519).map_err(CaError::Generate)?;
         let mut params = CertificateParams::default();
         params
             .distinguished_name
-            .push(DnType::CommonName, "Sealift cluster CA");
+            .push(DnType::CommonName, format!("{SUBJECT}{cluster}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(CaError::Generate)?;
@@ -160,10 +163,14 @@ impl Authority {
 pub fn init(directory: &Path) -> Result<(), CaError> {
     let [certificate, key] = [CA_FILE, CA_KEY_FILE].map(|name| directory.join(name));
     refuse_existing(&[&certificate, &key])?;
-    let authority = Authority::generate()?;
-    make_directory(directory)?;
-    write_new(&key, &authority.issuer.key().serialize_pem(), SECRET)?;
-    write_new(&certificate, authority.certificate_pem(), PUBLIC)
+    let authority = Authority::generate(Incarnation::from_bytes(rand::random()))?;
+    write_new(
+        &key,
+        authority.issuer.key().serialize_pem().as_bytes(),
+        SECRET,
+    )?;
+    write_new(&certificate, authority.certificate_pem().as_bytes(), PUBLIC)?;
+    Ok(())
 }
 
 /// Writes all that a node needs into `out`: its key, its certificate, and the authority's certificate.
@@ -172,15 +179,15 @@ pub fn issue(authority: &Path, node: &NodeName, out: &Path) -> Result<(), CaErro
     refuse_existing(&[&certificate, &key])?;
     let authority = Authority::load(authority)?;
     let issued = authority.issue(node)?;
-    make_directory(out)?;
     if !ca.exists() {
-        write_new(&ca, authority.certificate_pem(), PUBLIC)?;
+        write_new(&ca, authority.certificate_pem().as_bytes(), PUBLIC)?;
     } else if read(&ca)? != authority.certificate_pem() {
         // Another cluster's: mixing the two would make a node that trusts nobody.
         return Err(CaError::Exists(ca));
     }
-    write_new(&key, &issued.key_pem, SECRET)?;
-    write_new(&certificate, &issued.certificate_pem, PUBLIC)
+    write_new(&key, issued.key_pem.as_bytes(), SECRET)?;
+    write_new(&certificate, issued.certificate_pem.as_bytes(), PUBLIC)?;
+    Ok(())
 }
 
 fn node_params(node: &NodeName) -> Result<CertificateParams, CaError> {
@@ -198,6 +205,19 @@ fn node_params(node: &NodeName) -> Result<CertificateParams, CaError> {
     ];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+/// The cluster that an authority's certificate belongs to.
+pub fn cluster_of(certificate_pem: &str) -> Option<Incarnation> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let subject = certificate
+        .subject()
+        .iter_common_name()
+        .next()?
+        .as_str()
+        .ok()?;
+    subject.strip_prefix(SUBJECT)?.parse().ok()
 }
 
 /// Whether a certificate is for this public key.
@@ -223,41 +243,12 @@ fn read(file: &Path) -> Result<String, CaError> {
     })
 }
 
-fn make_directory(directory: &Path) -> Result<(), CaError> {
-    fs::create_dir_all(directory).map_err(|source| CaError::Write {
-        file: directory.to_owned(),
-        source,
-    })
-}
-
-/// Writes a file that was not there: whole, durable, with exactly this mode.
-fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), CaError> {
-    let write = || {
-        let directory = file.parent().unwrap_or(Path::new("."));
-        let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
-        temporary.write_all(text.as_bytes())?;
-        temporary
-            .as_file()
-            .set_permissions(fs::Permissions::from_mode(mode))?;
-        temporary.as_file().sync_all()?;
-        temporary.persist_noclobber(file)?;
-        fs::File::open(directory)?.sync_all()
-    };
-    write().map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => CaError::Exists(file.to_owned()),
-        _ => CaError::Write {
-            file: file.to_owned(),
-            source,
-        },
-    })
-}
-
 impl Fault for CaError {
     fn code(&self) -> &'static str {
         match self {
             Self::Exists(_) => "CA_EXISTS",
             Self::Read { .. } => "CA_UNREADABLE",
-            Self::Write { .. } => "CA_UNWRITABLE",
+            Self::File(error) => error.code(),
             Self::Name(_) => "CA_NODE_NAME",
             Self::Broken(_) => "CA_BROKEN",
             Self::Generate(_) => "CA_GENERATE",
@@ -268,8 +259,20 @@ impl Fault for CaError {
         match self {
             Self::Exists(_) | Self::Name(_) => Blame::Usage,
             Self::Broken(_) => Blame::Input,
-            Self::Read { .. } | Self::Write { .. } => Blame::Machine,
+            Self::Read { .. } => Blame::Machine,
+            Self::File(error) => error.blame(),
             Self::Generate(_) => Blame::Bug,
+        }
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        match self {
+            Self::File(error) => error.facts(),
+            Self::Exists(_)
+            | Self::Read { .. }
+            | Self::Name(_)
+            | Self::Broken(_)
+            | Self::Generate(_) => Vec::new(),
         }
     }
 
@@ -284,14 +287,19 @@ impl Fault for CaError {
             ),
             Self::Name(_) => Some("use a host name, such as m1 or master-1.site".to_owned()),
             Self::Broken(_) => Some("restore both files from another master".to_owned()),
-            Self::Write { .. } | Self::Generate(_) => None,
+            Self::File(error) => error.hint(),
+            Self::Generate(_) => None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    const CLUSTER: Incarnation = Incarnation::from_bytes([7; 16]);
 
     fn mode(file: &Path) -> u32 {
         fs::metadata(file).unwrap().permissions().mode() & 0o777
@@ -355,8 +363,16 @@ mod tests {
     }
 
     #[test]
+    fn the_authority_says_which_cluster_it_is_of() {
+        let authority = Authority::generate(CLUSTER).unwrap();
+        assert_eq!(cluster_of(authority.certificate_pem()), Some(CLUSTER));
+        let node = authority.issue(&"m1".parse().unwrap()).unwrap();
+        assert_eq!(cluster_of(&node.certificate_pem), None);
+    }
+
+    #[test]
     fn a_name_that_no_certificate_can_carry_is_refused() {
-        let authority = Authority::generate().unwrap();
+        let authority = Authority::generate(CLUSTER).unwrap();
         for name in ["10.0.0.1", "a..b", "a-"] {
             let error = authority.issue(&name.parse().unwrap()).unwrap_err();
             assert_eq!(error.code(), "CA_NODE_NAME", "{name}");

@@ -8,5 +8,7 @@ pub mod config;
 pub mod env;
 pub mod handle;
 pub mod images;
+pub mod metrics;
 pub mod net;
 pub mod settings;
+pub mod view;

@@ -12,6 +12,9 @@ use super::*;
 use crate::ca::Authority;
 use crate::ca::Issued;
 
+/// The cluster of all authorities here: a foreign one may well claim the same.
+const CLUSTER: store::Incarnation = store::Incarnation::from_bytes([7; 16]);
+
 fn name(text: &str) -> NodeName {
     text.parse().unwrap()
 }
@@ -67,7 +70,7 @@ async fn learn(identity: &Identity, at: SocketAddr) -> Vec<u8> {
 
 #[tokio::test]
 async fn members_meet_over_tls_13_with_aes_128_and_know_each_other() {
-    let authority = Authority::generate().unwrap();
+    let authority = Authority::generate(CLUSTER).unwrap();
     let first = first(&authority).await;
     let second = net(&member(&authority, "m2"), &[("m1", first.local_addr())]).await;
 
@@ -91,9 +94,9 @@ async fn members_meet_over_tls_13_with_aes_128_and_know_each_other() {
 
 #[tokio::test]
 async fn strangers_learn_nothing_and_are_never_handed_on() {
-    let authority = Authority::generate().unwrap();
+    let authority = Authority::generate(CLUSTER).unwrap();
     let first = first(&authority).await;
-    let foreign = Authority::generate().unwrap();
+    let foreign = Authority::generate(CLUSTER).unwrap();
     let as_foreign_m2 = foreign.issue(&name("m2")).unwrap();
     for (who, stranger) in [
         ("another cluster's m2", identity(&authority, &as_foreign_m2)),
@@ -116,7 +119,7 @@ async fn strangers_learn_nothing_and_are_never_handed_on() {
 
 #[tokio::test]
 async fn a_caller_without_certificate_or_without_tls_learns_nothing() {
-    let authority = Authority::generate().unwrap();
+    let authority = Authority::generate(CLUSTER).unwrap();
     let first = first(&authority).await;
     let mut plain = TcpStream::connect(first.local_addr()).await.unwrap();
     plain
@@ -154,7 +157,7 @@ async fn a_caller_without_certificate_or_without_tls_learns_nothing() {
 
 #[tokio::test]
 async fn a_called_side_with_another_name_or_authority_is_refused() {
-    let authority = Authority::generate().unwrap();
+    let authority = Authority::generate(CLUSTER).unwrap();
     let impostor = net(
         &member(&authority, "m3"),
         &[("m2", ([127, 0, 0, 1], 1).into())],
@@ -164,7 +167,7 @@ async fn a_called_side_with_another_name_or_authority_is_refused() {
     let error = caller.connect(&name("m1")).await.unwrap_err();
     assert!(error.to_string().contains("not valid for name"), "{error}");
 
-    let foreign = first(&Authority::generate().unwrap()).await;
+    let foreign = first(&Authority::generate(CLUSTER).unwrap()).await;
     let caller = net(&member(&authority, "m2"), &[("m1", foreign.local_addr())]).await;
     let error = caller.connect(&name("m1")).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
@@ -172,7 +175,7 @@ async fn a_called_side_with_another_name_or_authority_is_refused() {
 
 #[tokio::test]
 async fn a_silent_caller_delays_no_member() {
-    let authority = Authority::generate().unwrap();
+    let authority = Authority::generate(CLUSTER).unwrap();
     let first = first(&authority).await;
     let _silent = TcpStream::connect(first.local_addr()).await.unwrap();
     let second = net(&member(&authority, "m2"), &[("m1", first.local_addr())]).await;
