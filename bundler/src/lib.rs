@@ -2,9 +2,12 @@
 //!
 //! It needs neither root nor a daemon nor a cluster. The same inputs give the same bytes.
 
+pub mod cache;
 pub mod cli;
 pub mod commands;
+pub mod fetch;
 pub mod release;
+pub mod source;
 
 use std::process::ExitCode;
 
