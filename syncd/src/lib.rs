@@ -5,6 +5,7 @@
 
 pub mod ca;
 pub mod config;
+pub mod control;
 pub mod env;
 pub mod handle;
 pub mod images;
