@@ -211,7 +211,7 @@ pub enum Change {
     },
     /// A record was accepted and is durable.
     Record(Digest),
-    /// A blob or partial is not there any more: found damaged, or discarded.
+    /// A blob, a partial or a record is not there any more: damaged, discarded, or replaced by a newer one.
     Gone(Digest),
 }
 

@@ -34,12 +34,16 @@ pub(crate) enum Ask {
     Rescan,
     Suspect(Digest),
     Status(oneshot::Sender<Status>),
-    WaitCopies {
-        content: Digest,
-        wait: Wait,
-        progress: Option<mpsc::Sender<Copies>>,
-        done: oneshot::Sender<Copies>,
-    },
+    WaitCopies(WaitCopies),
+}
+
+/// A wait for copies.
+#[derive(Debug)]
+pub(crate) struct WaitCopies {
+    pub(crate) content: Digest,
+    pub(crate) wait: Wait,
+    pub(crate) progress: Option<mpsc::Sender<Copies>>,
+    pub(crate) done: oneshot::Sender<Copies>,
 }
 
 /// Questions that may wait for the engine at once.
@@ -78,12 +82,12 @@ impl Handle {
         progress: Option<mpsc::Sender<Copies>>,
     ) -> Result<Copies, Stopped> {
         let (done, copies) = oneshot::channel();
-        self.tell(Ask::WaitCopies {
+        self.tell(Ask::WaitCopies(WaitCopies {
             content,
             wait,
             progress,
             done,
-        })
+        }))
         .await?;
         copies.await.map_err(|_dropped| Stopped)
     }

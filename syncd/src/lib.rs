@@ -5,7 +5,7 @@
 
 pub mod ca;
 pub mod config;
-pub mod control;
+pub mod contents;
 pub mod env;
 pub mod handle;
 pub mod images;
@@ -13,3 +13,15 @@ pub mod metrics;
 pub mod net;
 pub mod settings;
 pub mod view;
+
+mod backoff;
+mod bandwidth;
+mod counters;
+mod engine;
+mod holdings;
+mod node;
+mod pieces;
+mod replicate;
+mod wire;
+
+pub use engine::Syncd;

@@ -47,8 +47,6 @@ pub struct Timing {
     pub full_pass: Duration,
     /// A connection on which nothing arrives for this long is given up; there is no limit on the whole.
     pub idle: Duration,
-    /// Unsynced bytes of a partial are made durable at least this often.
-    pub checkpoint: Duration,
     /// First and longest wait before a failed peer or blob is tried again.
     pub backoff: (Duration, Duration),
     /// How long pieces that another receiver is expected to bring are waited for before the source is asked again.
@@ -60,14 +58,10 @@ pub struct Timing {
 pub struct Budget {
     /// Connections for blobs to one peer; each has one request in flight.
     pub streams_per_peer: usize,
-    /// Pieces of one request.
-    pub pieces_per_request: u64,
     /// Bytes received and not yet written.
     pub in_flight_bytes: usize,
     /// Blobs that have a partial open at once.
     pub open_blobs: usize,
-    /// A partial is made durable after this many new bytes: the most that a crash costs, beside what is in flight.
-    pub checkpoint_bytes: u64,
 }
 
 impl Default for Timing {
@@ -76,7 +70,6 @@ impl Default for Timing {
             summary: Duration::from_secs(10),
             full_pass: Duration::from_secs(3600),
             idle: Duration::from_secs(15),
-            checkpoint: Duration::from_secs(2),
             backoff: (Duration::from_secs(1), Duration::from_secs(300)),
             patience: Duration::from_secs(3),
         }
@@ -87,10 +80,8 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             streams_per_peer: 3,
-            pieces_per_request: 4,
             in_flight_bytes: 64 << 20,
-            open_blobs: 8,
-            checkpoint_bytes: 64 << 20,
+            open_blobs: 32,
         }
     }
 }

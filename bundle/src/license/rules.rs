@@ -175,8 +175,7 @@ impl VerifiedLicense {
         }
     }
 
-    /// Requires that it was given for this product.
-    pub fn require_product(&self, product: &Name) -> Result<(), LicenseError> {
+    pub(crate) fn require_product(&self, product: &Name) -> Result<(), LicenseError> {
         if *product == self.license.product {
             return Ok(());
         }

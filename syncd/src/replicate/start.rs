@@ -1,0 +1,210 @@
+//! Brings an engine up: reads the store, then lets everybody work who works for it.
+
+use std::sync::Arc;
+
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use store::Fs;
+use store::StoreError;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::EVENTS;
+use super::Engine;
+use super::landing;
+use super::observe::Watch;
+use super::peer::Peer;
+use super::plan::Board;
+use super::plan::Source;
+use super::scan;
+use super::scan::Depth;
+use super::transfer::Stream;
+use crate::backoff::Backoff;
+use crate::contents::Judge;
+use crate::env::Net;
+use crate::node::Node;
+use crate::replicate::event::Event;
+use crate::settings::Settings;
+use crate::wire::server;
+
+/// Connections that one peer may hold open to this node: its streams, its watch, and some in passing.
+const CONNECTIONS_PER_PEER_MAX: usize = 16;
+
+/// Small blobs that may wait to be stored; their bytes are bounded by the budget.
+const SMALL_WAITING: usize = 256;
+
+/// What an engine hears events with.
+pub(crate) type Events = mpsc::Receiver<Event>;
+
+impl<F: Fs, N: Net> Engine<F, N> {
+    pub(crate) fn new(
+        settings: Settings,
+        node: Arc<Node<F>>,
+        net: Arc<N>,
+        judge: Arc<dyn Judge>,
+    ) -> (Self, Events) {
+        let (events, heard) = mpsc::channel(EVENTS);
+        let (small, arrived) = mpsc::channel(SMALL_WAITING);
+        let mut random = StdRng::seed_from_u64(settings.seed);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(landing::batch(node.clone(), arrived, events.clone()));
+        let mut names = settings.peers.clone();
+        names.sort();
+        names.dedup();
+        names.retain(|name| *name != settings.node);
+        let sources = names.iter().map(|name| Source {
+            name: name.clone(),
+            reachable: false,
+            idle_streams: 0,
+        });
+        let board = Board {
+            me: settings.node.clone(),
+            sources: sources.collect(),
+            wants: Vec::new(),
+            open_room: settings.budget.open_blobs,
+            impatient: false,
+        };
+        let backoff = settings.timing.backoff;
+        let peers = names.into_iter().map(|name| {
+            let backoff = Backoff::new(backoff, random.next_u64());
+            Peer::new(name, backoff)
+        });
+        let engine = Self {
+            peers: peers.collect(),
+            budget: Arc::new(Semaphore::new(budget_units(
+                settings.budget.in_flight_bytes,
+            ))),
+            settings,
+            node,
+            net,
+            judge,
+            random,
+            events,
+            tasks,
+            small,
+            contents: Default::default(),
+            refused: Default::default(),
+            merged: Default::default(),
+            board,
+            wanted: Default::default(),
+            flights: Default::default(),
+            waiting: Vec::new(),
+            copies_changed: false,
+            examining: Default::default(),
+            scan_trouble: None,
+            scanning: false,
+            scan_next: None,
+            full_pass_at: Instant::now(),
+            news_at: Instant::now(),
+        };
+        (engine, heard)
+    }
+
+    /// Reads the store, so that the first answer to a peer is true; then begins to work.
+    pub(super) async fn start(&mut self) -> Result<(), StoreError> {
+        let node = self.node.clone();
+        let judge = self.judge.clone();
+        let read = move || scan::scan(&node.store, &node.holdings, &*judge, Depth::Everything);
+        let scan = self.node.offload.run(read).await?;
+        self.learn(scan);
+        let interval = self.settings.timing.full_pass;
+        self.full_pass_at =
+            Instant::now() + crate::backoff::jittered(interval, self.random.next_u64());
+        self.accept();
+        for source in 0..self.peers.len() {
+            self.watch(source);
+        }
+        self.nudge_all();
+        Ok(())
+    }
+
+    /// Watches a peer and opens its streams.
+    fn watch(&mut self, source: usize) {
+        let timing = self.settings.timing;
+        let backoff = self.backoff();
+        let Some(peer) = self.peers.get(source) else {
+            return;
+        };
+        let name = peer.name.clone();
+        let watch = Watch {
+            net: self.net.clone(),
+            peer: name.clone(),
+            source,
+            timing,
+            signals: peer.signals.clone(),
+            events: self.events.clone(),
+            backoff,
+        };
+        self.tasks.spawn(watch.run());
+        for number in 0..self.settings.budget.streams_per_peer {
+            let (jobs, taken) = mpsc::channel(1);
+            let stream = Stream {
+                node: self.node.clone(),
+                net: self.net.clone(),
+                peer: name.clone(),
+                source,
+                stream: number,
+                idle: timing.idle,
+                budget: self.budget.clone(),
+                small: self.small.clone(),
+                events: self.events.clone(),
+                backoff: self.backoff(),
+            };
+            self.tasks.spawn(stream.run(taken));
+            if let Some(peer) = self.peers.get_mut(source) {
+                peer.streams.push(jobs);
+                peer.idle.push(number);
+            }
+            if let Some(source) = self.board.sources.get_mut(source) {
+                source.idle_streams += 1;
+            }
+        }
+    }
+
+    /// Takes connections of members and serves each until it ends.
+    fn accept(&mut self) {
+        let net = self.net.clone();
+        let pause = self.settings.timing.backoff.0;
+        let router = server::router(self.node.clone());
+        let members = self.peers.iter();
+        let rooms = members.map(|peer| {
+            let room = Arc::new(Semaphore::new(CONNECTIONS_PER_PEER_MAX));
+            (peer.name.clone(), room)
+        });
+        let rooms: std::collections::BTreeMap<_, _> = rooms.collect();
+        self.tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, peer) = match net.accept().await {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "connections can't be accepted now");
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                };
+                while connections.try_join_next().is_some() {}
+                let Some(room) = rooms.get(&peer) else {
+                    tracing::warn!(%peer, "a connection of no member is closed");
+                    continue;
+                };
+                let Ok(room) = room.clone().try_acquire_owned() else {
+                    tracing::warn!(%peer, "too many connections of one peer");
+                    continue;
+                };
+                let router = router.clone();
+                connections.spawn(async move {
+                    server::serve(stream, peer, router).await;
+                    drop(room);
+                });
+            }
+        });
+    }
+}
+
+fn budget_units(bytes: usize) -> usize {
+    usize::try_from(super::transfer::room_units(bytes)).unwrap_or(usize::MAX)
+}
