@@ -231,10 +231,10 @@ pub(crate) struct About<'a, F> {
 }
 
 impl<'a, F: Fs> About<'a, F> {
-    pub(crate) fn new(fs: &'a F, object: impl ToString) -> Self {
+    pub(crate) fn new(fs: &'a F, object: impl Into<String>) -> Self {
         Self {
             fs,
-            object: object.to_string(),
+            object: object.into(),
             bytes: 0,
         }
     }

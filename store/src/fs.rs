@@ -9,8 +9,12 @@ use std::io;
 use std::ops::Range;
 
 mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 pub use real::RealFs;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::SimFs;
 
 /// A disk, or a part of one, below a root. Clones are the same disk.
 pub trait Fs: Clone + fmt::Debug + Send + Sync + 'static {

@@ -84,11 +84,11 @@ impl StoreId {
 
     /// Writes the text of `STORE_ID`.
     pub fn to_text(&self) -> String {
-        let mut text = format!("sealift-store 1\nincarnation {}\n", self.incarnation);
-        if let Some(filesystem) = self.filesystem {
-            text.push_str(&format!("filesystem {filesystem:016x}\n"));
-        }
-        text
+        let filesystem = self
+            .filesystem
+            .map_or_else(String::new, |id| format!("filesystem {id:016x}\n"));
+        let incarnation = self.incarnation;
+        format!("sealift-store 1\nincarnation {incarnation}\n{filesystem}")
     }
 }
 

@@ -26,6 +26,7 @@ pub mod fs;
 pub mod id;
 pub mod import;
 pub mod inbox;
+mod journal;
 
 mod layout;
 pub mod limits;
@@ -34,12 +35,16 @@ pub mod record;
 pub mod records;
 mod staging;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 
 pub use bitmap::Bitmap;
 pub use error::StoreError;
 pub use fs::Fs;
 pub use fs::RealFs;
+#[cfg(any(test, feature = "sim"))]
+pub use fs::SimFs;
 pub use id::Incarnation;
 pub use id::StoreId;
 pub use partial::Partial;

@@ -31,3 +31,9 @@ pub(crate) const STORE_ID_BYTES_MAX: u64 = 1 << 10;
 
 /// One read or write of a large blob: large enough that system calls don't count.
 pub(crate) const IO_BYTES: usize = 1 << 20;
+
+/// Pieces of one blob: the largest blob has a quarter of it with standard pieces.
+pub const PIECES_MAX: u64 = 1 << 20;
+
+/// A journal that is read at all: two rewrites' worth with the worst pattern of pieces.
+pub(crate) const JOURNAL_READ_BYTES_MAX: u64 = 32 << 20;

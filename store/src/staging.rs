@@ -9,6 +9,8 @@
 
 use std::io;
 
+use bundle::Digest;
+
 use crate::error::About;
 use crate::error::Result;
 use crate::error::StoreError;
@@ -125,16 +127,16 @@ pub(crate) fn write_durably<F: Fs>(
     fs.sync_dir(directory).map_err(about.not_durable())
 }
 
-/// Removes the stages that a crash has left behind; those in use are locked and stay.
+/// Removes what a crash has left behind: stages, and partials of blobs that are complete. Those in use are locked and stay.
 pub(crate) fn sweep<F: Fs>(fs: &F) -> Result<()> {
     let about = About::new(fs, layout::INCOMING);
-    let names = fs.list(layout::INCOMING).map_err(about.failed("list"))?;
-    for name in names
-        .iter()
-        .filter(|name| name.starts_with(layout::STAGE_PREFIX))
-    {
-        let path = join(layout::INCOMING, name);
-        if let Some(_lock) = lock_dir(fs, &path)? {
+    for name in fs.list(layout::INCOMING).map_err(about.failed("list"))? {
+        let path = join(layout::INCOMING, &name);
+        let is_over = match Digest::from_hex(&name) {
+            Ok(digest) => fs.metadata(&layout::blob(&digest)).is_ok(),
+            Err(_no_partial) => name.starts_with(layout::STAGE_PREFIX),
+        };
+        if is_over && let Some(_lock) = lock_dir(fs, &path)? {
             remove_tree(fs, &path).map_err(about.failed("sweep"))?;
         }
     }
