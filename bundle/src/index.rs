@@ -334,7 +334,10 @@ impl Fault for IndexError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::TooNew { needs, .. } => Some(format!("use Sealift {needs} or later")),
-            Self::Json(_) | Self::Contradiction(_) => None,
+            Self::Json(_) | Self::Contradiction(_) => Some(
+                "tell the vendor: the index was made by something else than bundler build"
+                    .to_owned(),
+            ),
         }
     }
 }

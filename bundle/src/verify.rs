@@ -25,8 +25,10 @@ use crate::index::BundleIndex;
 use crate::index::IndexError;
 use crate::key::KeyId;
 use crate::key::PublicKey;
+use crate::key::SecretKey;
 use crate::limits;
 use crate::minisig::Purpose;
+use crate::minisig::Signature;
 use crate::name::LicenseId;
 use crate::name::Name;
 use crate::read::ReadError;
@@ -202,6 +204,22 @@ fn require_version(named: u32, actual: u32) -> Result<(), TrustError> {
 }
 
 impl HeadFiles {
+    /// Signs the index with one more key; the first becomes `bundle.json.minisig`. A key signs once.
+    pub fn sign(&mut self, key: &SecretKey) -> Result<KeyId, IndexError> {
+        let index = BundleIndex::parse(&self.bundle_json)?;
+        let signature = Signature::sign(key, &self.bundle_json, &index.purpose());
+        let id = signature.key_id();
+        let first = self.signature.as_deref().map(Signature::parse);
+        let is_first = first.is_none_or(|first| first.is_ok_and(|first| first.key_id() == id));
+        let text = signature.to_file().into_bytes();
+        if is_first {
+            self.signature = Some(text);
+        } else {
+            self.more_signatures.insert(id, text);
+        }
+        Ok(id)
+    }
+
     /// Verifies everything in a head that is signed. Peers do this with records, readers with a whole head.
     pub fn verify(&self, trust: &Trust) -> Result<VerifiedIndex, TrustError> {
         let trust = trust.walk(self)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bundle::Digest;
+use bundle::name::LicenseId;
 use bundle::name::Name;
 use bundle::name::Platform;
 use bundle::timestamp::Timestamp;
@@ -143,11 +144,14 @@ pub struct RootInitArgs {
     #[arg(long, default_value_t = 2)]
     pub threshold: u32,
     /// A key that may sign bundles of PRODUCT; repeat it for more products or keys.
-    #[arg(long = "bundle", value_name = "PRODUCT=KEY.pub", required = true)]
-    pub bundles: Vec<String>,
+    #[arg(long = "bundle", value_name = "PRODUCT=KEY.pub", required = true, value_parser = parse_assignment)]
+    pub bundles: Vec<(Name, PathBuf)>,
     /// A key that may sign licenses of PRODUCT; repeat it for more products or keys.
-    #[arg(long = "license", value_name = "PRODUCT=KEY.pub")]
-    pub licenses: Vec<String>,
+    #[arg(long = "license", value_name = "PRODUCT=KEY.pub", value_parser = parse_assignment)]
+    pub licenses: Vec<(Name, PathBuf)>,
+    /// When it is made, such as 2026-07-01T00:00:00Z; `SOURCE_DATE_EPOCH` or now, when not given.
+    #[arg(long)]
+    pub issued_at: Option<Timestamp>,
     /// Secret key of a root signer, at least `--threshold` of them.
     #[arg(long = "sign-with", value_name = "KEY.key", required = true)]
     pub sign_with: Vec<PathBuf>,
@@ -194,7 +198,7 @@ pub enum LicenseKindArg {
 pub struct LicenseNewArgs {
     /// The license's id, unique for the product, such as H-0193.
     #[arg(long)]
-    pub id: String,
+    pub id: LicenseId,
     /// Counts the versions of this license; a site refuses a lower one than it has.
     #[arg(long, default_value_t = 1)]
     pub sequence: u64,
@@ -211,17 +215,17 @@ pub struct LicenseNewArgs {
     #[arg(long)]
     pub customer: String,
     /// The customer's address for mail.
-    #[arg(long, default_value = "")]
-    pub email: String,
+    #[arg(long)]
+    pub email: Option<String>,
     /// What the license is for.
     #[arg(long, value_enum, default_value = "production")]
     pub kind: LicenseKindArg,
     /// A channel that the customer may install from; repeat it.
     #[arg(long = "channel", default_value = "stable")]
     pub channels: Vec<Name>,
-    /// When it is issued, such as 2026-07-01T00:00:00Z; given, never taken from the clock.
+    /// When it is issued, such as 2026-07-01T00:00:00Z; `SOURCE_DATE_EPOCH` or now, when not given.
     #[arg(long)]
-    pub issued_at: Timestamp,
+    pub issued_at: Option<Timestamp>,
     /// Releases up to this time may be installed.
     #[arg(long)]
     pub updates_until: Timestamp,
@@ -230,14 +234,20 @@ pub struct LicenseNewArgs {
     pub expires_at: Option<Timestamp>,
     /// Days after the end in which nothing is blocked yet.
     #[arg(long, default_value_t = 30)]
-    pub grace_days: u32,
+    pub grace_days: u16,
     /// The most masters.
     #[arg(long)]
     pub masters: Option<u32>,
     /// The most nodes, masters included.
     #[arg(long)]
     pub nodes: Option<u32>,
-    /// The file to write; nothing is overwritten. <ID>.json when not given.
+    /// Allow more than one node, but one master only.
+    #[arg(long)]
+    pub no_ha: bool,
+    /// A license that this one replaces; repeat it.
+    #[arg(long)]
+    pub supersedes: Vec<LicenseId>,
+    /// The file to write; nothing is overwritten. ID.json when not given.
     #[arg(short, long)]
     pub output: Option<PathBuf>,
 }
@@ -304,7 +314,7 @@ pub struct BuildArgs {
     /// Images fetched at once, and layers of each.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub concurrency: u8,
-    /// Where fetched blobs are kept for the next build. Default: $XDG_CACHE_HOME/sealift or ~/.cache/sealift.
+    /// Where fetched blobs are kept for the next build. Default: `$XDG_CACHE_HOME/sealift` or `~/.cache/sealift`.
     #[arg(long, env = "SEALIFT_CACHE_DIR", hide_env_values = true)]
     pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -385,6 +395,12 @@ pub struct InspectArgs {
 fn parse_fingerprint(text: &str) -> Result<Digest, String> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     Digest::from_hex(&hex.to_ascii_lowercase()).map_err(|error| error.to_string())
+}
+
+fn parse_assignment(text: &str) -> Result<(Name, PathBuf), String> {
+    let (product, path) = text.split_once('=').ok_or("expected PRODUCT=KEY.pub")?;
+    let product = product.parse().map_err(|error| format!("{error}"))?;
+    Ok((product, path.into()))
 }
 
 #[cfg(test)]

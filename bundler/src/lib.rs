@@ -2,9 +2,18 @@
 //!
 //! It needs neither root nor a daemon nor a cluster. The same inputs give the same bytes.
 
+pub mod cache;
+pub mod chart;
 pub mod cli;
+pub mod clock;
 pub mod commands;
+pub mod fetch;
+pub mod gather;
+pub mod local;
 pub mod release;
+pub mod secrets;
+pub mod source;
+pub mod trust;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use bundle::fault::Blame;
-use bundle::fault::Fact;
 use bundle::fault::Fault;
 
 /// A file of the vendor's that can't be read or written.
@@ -30,36 +29,40 @@ impl FileError {
             source,
         }
     }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
 }
 
 impl Fault for FileError {
     fn code(&self) -> &'static str {
-        match self.source.kind() {
-            io::ErrorKind::NotFound => "FILE_NOT_FOUND",
-            io::ErrorKind::AlreadyExists => "FILE_EXISTS",
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "DISK_FULL",
-            _other => "FILE_IO",
-        }
+        use io::ErrorKind;
+        let codes = [
+            (ErrorKind::NotFound, "FILE_NOT_FOUND"),
+            (ErrorKind::AlreadyExists, "FILE_EXISTS"),
+            (ErrorKind::StorageFull, "DISK_FULL"),
+            (ErrorKind::QuotaExceeded, "DISK_FULL"),
+        ];
+        let found = codes.iter().find(|(kind, _code)| *kind == self.kind());
+        found.map_or("FILE_IO", |(_kind, code)| code)
     }
 
     fn blame(&self) -> Blame {
-        match self.source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => Blame::Usage,
-            _other => Blame::Machine,
+        if matches!(
+            self.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+        ) {
+            Blame::Usage
+        } else {
+            Blame::Machine
         }
-    }
-
-    fn facts(&self) -> Vec<Fact> {
-        vec![Fact::new("reason", &self.source)]
     }
 
     fn hint(&self) -> Option<String> {
-        match self.source.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Some("choose another name, or move the file away: nothing is overwritten".into())
-            }
-            _other => None,
-        }
+        (self.kind() == io::ErrorKind::AlreadyExists)
+            .then(|| "choose another name, or move the file away: nothing is overwritten".into())
     }
 }
 

@@ -95,6 +95,14 @@ pub trait FsFile: fmt::Debug + Send + Sync + 'static {
 
     /// Takes the exclusive lock of the file; false when another handle has it. Ends with the handle.
     fn try_lock(&self) -> io::Result<bool>;
+
+    /// Takes the exclusive lock of the file, waiting for it; a disk without concurrency has nobody to wait for.
+    fn lock(&self) -> io::Result<()> {
+        if self.try_lock()? {
+            return Ok(());
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 /// How a file is opened.

@@ -6,6 +6,7 @@
 pub mod ca;
 pub mod config;
 pub mod contents;
+pub mod control;
 pub mod env;
 pub mod handle;
 pub mod images;

@@ -175,7 +175,8 @@ impl VerifiedLicense {
         }
     }
 
-    pub(crate) fn require_product(&self, product: &Name) -> Result<(), LicenseError> {
+    /// Requires that it was given for this product.
+    pub fn require_product(&self, product: &Name) -> Result<(), LicenseError> {
         if *product == self.license.product {
             return Ok(());
         }

@@ -37,6 +37,6 @@ fn render(vendor: &Name, product: &Name) -> String {
 
 fn write(path: &Path, text: &str, output: &Output) -> Outcome {
     durable::write_new(path, text.as_bytes(), 0o644)?;
-    output.note(&format!("wrote {}", path.display()));
+    output.note(format!("wrote {}", path.display()));
     Ok(())
 }

@@ -16,12 +16,13 @@ fn load(rest: &str) -> Result<Release, ReleaseError> {
 fn refusal(rest: &str) -> String {
     let error = load(rest).unwrap_err();
     let mut text = format!("{}: {}", error.code(), error);
-    if let Some(start) = text.find("/") {
+    if let Some(start) = text.find('/') {
         let end = text.find("sealift.yaml").unwrap();
         text.replace_range(start..end, "");
     }
     for fact in error.facts() {
-        text.push_str(&format!("\n  {} {}", fact.label, fact.value));
+        let line = format!("\n  {} {}", fact.label, fact.value);
+        text.push_str(&line);
     }
     text
 }

@@ -251,6 +251,10 @@ impl FsFile for File {
         let _hint = rustix::fs::fadvise(self, 0, None, Advice::DontNeed);
     }
 
+    fn lock(&self) -> io::Result<()> {
+        Self::lock(self)
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         match Self::try_lock(self) {
             Ok(()) => Ok(true),

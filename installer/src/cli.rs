@@ -1,0 +1,119 @@
+//! The command line as typed: one struct a command. What the words mean is decided in `commands/`.
+
+use std::path::PathBuf;
+
+use bundle::Digest;
+use clap::ArgAction;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use program::inspect::Part;
+
+/// Bring a bundle to a site without internet: trust, verify, import, install.
+#[derive(Debug, Parser)]
+#[command(name = "installer", version, max_term_width = 100, subcommand_required = true)]
+pub struct Cli {
+    /// Print one JSON object on standard output, errors included; progress stays on standard error.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The store of this machine.
+    #[arg(long, global = true, default_value = "/var/lib/sealift", env = "SEALIFT_STORE")]
+    pub store: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands, in the order in which an operator meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Decide whose bundles this site accepts.
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Verify signatures and every byte of a bundle, reading it once; nothing is changed.
+    Verify(VerifyArgs),
+    /// Show what a bundle carries, from its head alone; nothing is decompressed.
+    Inspect(InspectArgs),
+    /// Bring a bundle or a license into the store of this machine: one pass, no temporary copy.
+    ///
+    /// Killed anywhere, the same command goes on: blobs that are in the store are not written again. With syncd running,
+    /// the other masters have it within seconds; `syncd import --wait majority` waits for them.
+    Import(ImportArgs),
+    /// Make this machine a master that runs what the bundle brings.
+    ///
+    /// This version plans (`--dry-run`) and does not apply yet. The words `ha`, `load-balancer-address=HOST:PORT`,
+    /// `taint-control-plane` and `license=FILE` may be written with or without dashes; `-` and `_` are equal.
+    Install(InstallArgs),
+}
+
+/// `installer trust …`.
+#[derive(Debug, Subcommand)]
+pub enum TrustCommand {
+    /// Trust a vendor's root.json from now on.
+    ///
+    /// The fingerprint must have reached you by another way than the file: paper, telephone, a contract. Without it the
+    /// command prints the one that the file has, and stops.
+    Add(TrustAddArgs),
+    /// Show whom this site trusts for what, and the newest releases that it has accepted.
+    Show,
+}
+
+/// `installer trust add`.
+#[derive(Debug, Args)]
+pub struct TrustAddArgs {
+    /// The vendor's root.json.
+    pub root: PathBuf,
+    /// The SHA-256 of root.json, 64 hexadecimal digits.
+    #[arg(long, value_name = "HEX", value_parser = Digest::from_hex)]
+    pub fingerprint: Option<Digest>,
+}
+
+/// `installer verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The bundle.
+    pub file: PathBuf,
+    /// Print `sha256sum` lines of all blobs instead of a summary.
+    #[arg(long)]
+    pub print_sums: bool,
+}
+
+/// `installer inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The bundle.
+    pub file: PathBuf,
+    /// What to show.
+    #[arg(value_enum, default_value_t = Part::Summary)]
+    pub part: Part,
+}
+
+/// `installer import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A bundle (`.airgap`) or a license (`.lic`); `-` reads a bundle from standard input.
+    pub file: PathBuf,
+}
+
+/// `installer install`.
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// The bundle.
+    pub file: PathBuf,
+    /// Become highly available: three masters or more. Once given, it is remembered.
+    #[arg(long)]
+    pub ha: bool,
+    /// The load balancer in front of all masters; without one the first master takes all API traffic until it is lost.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub load_balancer_address: Option<String>,
+    /// Keep application pods off the masters; `=0` takes it back.
+    #[arg(long, value_name = "0|1", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+        action = ArgAction::Set, value_parser = ["0", "1"])]
+    pub taint_control_plane: Option<String>,
+    /// The customer's license; without it the one in the store or in the bundle counts.
+    #[arg(long, value_name = "FILE")]
+    pub license: Option<PathBuf>,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
