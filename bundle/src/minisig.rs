@@ -270,3 +270,26 @@ fn is_comment(text: &str, bytes_max: usize) -> bool {
     let odd = |letter: char| letter.is_control() && letter != '\t';
     text.len() <= bytes_max && !text.chars().any(odd)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by minisign 0.11 over `hi` and a line feed: `minisign -S -H`.
+    const MINISIGN: &str = "untrusted comment: signature from minisign secret key
+RUTAvaTB/4gH4oviVrFxP0olcHyNkMi9kIEqT/OptM+XrIS4j3gK4ou1FqQ2p/6hsA7tIckGEe1BcTWNKtcFXUMA0iLMK5IoYgY=
+trusted comment: timestamp:1795552355\tfile:m\thashed
+nPB8sKNHUYH5sfUjxt32PHfFtV1x4qveIdV0psMlY0RZ/hA1hOwzpYOHTDfDt9NG4Ab/xL3F60U4nuthhGlZAA==
+";
+
+    #[test]
+    fn a_signature_that_minisign_wrote_holds() {
+        let line = "RWTAvaTB/4gH4vaPfBgQwWr0NWew69c3hEdvsbkF68IwnGRxBLJXtfuz";
+        let key = PublicKey::from_base64(line).unwrap();
+        let signature = Signature::parse(MINISIGN.as_bytes()).unwrap();
+        assert_eq!(signature.verify_strict(&key, &Prehash::of(b"hi\n")), Ok(()));
+        let other = signature.verify_strict(&key, &Prehash::of(b"hi"));
+        assert_eq!(other, Err(SignatureError::Wrong(key.id())));
+        assert_eq!(signature.to_file(), MINISIGN);
+    }
+}

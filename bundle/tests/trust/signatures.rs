@@ -213,10 +213,7 @@ fn more_or_fewer_lines_or_other_line_ends() {
         text.replace('\n', "\r\n"),
         text.replacen('\n', "\r\n", 1),
         text.trim_end().to_owned(),
-        text.lines()
-            .take(3)
-            .map(|line| format!("{line}\n"))
-            .collect(),
+        text.split_inclusive('\n').take(3).collect(),
         String::new(),
         text.replacen("untrusted comment: ", "untrusted comment:", 1),
         text.replacen("untrusted", "Untrusted", 1),
