@@ -337,6 +337,13 @@ impl VerifiedIndex {
     }
 }
 
+impl TrustError {
+    /// Whether no key of the vendor has signed at all; another vendor's root may still know the signer.
+    pub const fn is_untrusted(&self) -> bool {
+        matches!(self, Self::Signers(error) if error.is_untrusted())
+    }
+}
+
 impl Fault for TrustError {
     fn code(&self) -> &'static str {
         match self {

@@ -19,6 +19,7 @@
 //!
 //! Everything blocks. [`fs::RealFs`] is the disk; `fs::SimFs` (feature `sim`) is a disk in memory that forgets at a crash.
 
+pub mod admit;
 pub mod bitmap;
 pub mod error;
 pub mod export;

@@ -112,6 +112,13 @@ fn join_names(names: &BTreeSet<Name>) -> String {
     names.join(", ")
 }
 
+impl LicenseError {
+    /// Whether no key of the vendor has signed at all; another vendor's root may still know the signer.
+    pub const fn is_untrusted(&self) -> bool {
+        matches!(self, Self::Signers(error) if error.is_untrusted())
+    }
+}
+
 impl Fault for LicenseError {
     fn code(&self) -> &'static str {
         match self {
