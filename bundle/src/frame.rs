@@ -16,6 +16,9 @@ use crate::digest::Hasher;
 use crate::limits;
 use crate::read::ReadError;
 
+#[cfg(test)]
+mod tests;
+
 /// Content of a full block; also the largest that a frame with our window may have.
 pub const BLOCK_BYTES: usize = 128 << 10;
 

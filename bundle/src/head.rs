@@ -21,6 +21,8 @@ use crate::read::ReadError;
 use crate::verify::VerifiedIndex;
 
 mod members;
+#[cfg(test)]
+mod tests;
 
 pub use members::HeadError;
 pub(crate) use members::encode;

@@ -26,6 +26,8 @@ use crate::timestamp::Timestamp;
 
 mod check;
 mod members;
+#[cfg(test)]
+mod tests;
 
 pub use check::Problem;
 pub use members::BlobMember;

@@ -28,6 +28,9 @@ use serde::de::value::SeqDeserializer;
 
 use crate::limits;
 
+#[cfg(test)]
+mod tests;
+
 /// A document that is not strict JSON, or not of its type.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -133,7 +136,7 @@ fn check_depth(body: &[u8]) -> Result<(), JsonError> {
 }
 
 /// A strict JSON value.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     Null,
     Bool(bool),

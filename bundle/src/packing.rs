@@ -17,6 +17,7 @@
 //! and omitted digests there are, and the writer can put it in its place after the payload is written.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fmt::Write as _;
 
 use serde::Deserialize;
@@ -31,6 +32,9 @@ use crate::json::JsonError;
 use crate::limits;
 use crate::oci;
 use crate::tar;
+
+#[cfg(test)]
+mod tests;
 
 /// The parsed table, consistent in itself and with the index of its bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,12 @@ pub enum BaseKind {
     Bundle,
     /// The inventory of a site.
     Inventory,
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}", self.kind.name(), self.id)
+    }
 }
 
 /// One frame of the payload.
@@ -130,6 +140,14 @@ pub enum PackingError {
         /// What it is.
         actual: u64,
         /// What it must be.
+        expected: u64,
+    },
+    /// A total that is not the sum of the frames.
+    #[error("packing.json: total_size is {actual}, its frames are {expected} bytes")]
+    Total {
+        /// What it says.
+        actual: u64,
+        /// The sum.
         expected: u64,
     },
     /// Frames are missing at the end, or there are some too many.
@@ -420,10 +438,16 @@ impl Walk {
 
     fn finish(&self, total_size: u64) -> Result<(), PackingError> {
         let members_end = self.ends.last().copied().unwrap_or(0);
-        if self.plain != members_end + tar::END_BYTES || total_size != self.offset {
+        if self.plain != members_end + tar::END_BYTES {
             return Err(PackingError::Content {
                 actual: self.plain,
                 expected: members_end + tar::END_BYTES,
+            });
+        }
+        if total_size != self.offset {
+            return Err(PackingError::Total {
+                actual: total_size,
+                expected: self.offset,
             });
         }
         Ok(())

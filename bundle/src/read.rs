@@ -162,11 +162,48 @@ impl Fault for ReadError {
     }
 
     fn facts(&self) -> Vec<Fact> {
-        Vec::new()
+        match self {
+            Self::Digest {
+                actual, expected, ..
+            } => vec![Fact::new("expected", expected), Fact::new("actual", actual)],
+            Self::Incomplete {
+                bytes, first, base, ..
+            } => {
+                let base = base.map(|base| Fact::new("made against", base));
+                let known = [Fact::new("missing", first), Fact::new("bytes", bytes)];
+                known.into_iter().chain(base).collect()
+            }
+            Self::Io(_)
+            | Self::Truncated { .. }
+            | Self::Frame(_)
+            | Self::Head(_)
+            | Self::Packing(_)
+            | Self::Member { .. }
+            | Self::Trailing
+            | Self::Sink(_) => Vec::new(),
+        }
     }
 
     fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::Io(_) => "check the drive, then read the file again",
+            Self::Truncated { .. } => "copy the file again and compare its size with the vendor's",
+            Self::Packing(PackingError::Codec { .. }) => "use a later version of Sealift",
+            Self::Frame(FrameError::NotABundle) => "give the .airgap file that the vendor built",
+            Self::Frame(_)
+            | Self::Head(_)
+            | Self::Packing(_)
+            | Self::Member { .. }
+            | Self::Digest { .. } => {
+                "copy the file again; if it stays like this, ask the vendor for a new one"
+            }
+            Self::Trailing => "give one bundle as it was built, with nothing behind it",
+            Self::Incomplete { .. } => {
+                "import the bundle that this delta was made against, or a whole one"
+            }
+            Self::Sink(_) => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 

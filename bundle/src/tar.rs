@@ -89,3 +89,91 @@ impl<'a> HeadHeader<'a> {
         (header(name, size)? == *bytes).then_some(Self { name, size })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_header_is_what_gnu_tar_writes() {
+        // tar --format=ustar --sort=name --owner=:0 --group=:0 --mode=0644 --mtime=@0 --numeric-owner -cf - abc
+        let header = header("abc", 5).unwrap();
+        assert_eq!(&header[..4], b"abc\0");
+        assert_eq!(
+            &header[100..157],
+            b"0000644\x000000000\x000000000\x0000000000005\x0000000000000\x00007650\x00 0"
+        );
+        assert_eq!(&header[257..265], b"ustar\x0000");
+        assert_eq!(&header[329..345], b"0000000\x000000000\x00");
+        assert!(header[345..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_size_beyond_octal_is_base_256() {
+        assert_eq!(
+            &header("a", (1 << 33) - 1).unwrap()[124..136],
+            b"77777777777\0"
+        );
+        assert_eq!(
+            &header("a", 1 << 33).unwrap()[124..136],
+            &[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0],
+        );
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_has_no_header() {
+        assert!(header(&"a".repeat(100), 0).is_some());
+        assert!(header(&"a".repeat(101), 0).is_none());
+        assert!(header("", 0).is_none());
+    }
+
+    #[test]
+    fn any_other_header_of_the_same_member_is_refused() {
+        let good = header("bundle.json", 1234).unwrap();
+        assert_eq!(
+            HeadHeader::parse(&good),
+            Some(HeadHeader {
+                name: "bundle.json",
+                size: 1234
+            })
+        );
+        for at in 0..BLOCK_BYTES {
+            for bit in 0..8 {
+                let mut bad = good;
+                bad[at] ^= 1 << bit;
+                assert_eq!(HeadHeader::parse(&bad), None, "byte {at} bit {bit}");
+            }
+        }
+        assert_eq!(HeadHeader::parse(&[0; BLOCK_BYTES]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_header_is_the_canonical_one_of_what_it_says(
+            edits in proptest::collection::vec((0..BLOCK_BYTES, any::<u8>()), 0..4),
+            fix_checksum: bool,
+        ) {
+            let mut bytes = header("bundle.json", 1234).unwrap();
+            for (at, byte) in edits {
+                bytes[at] = byte;
+            }
+            if fix_checksum {
+                bytes[148..156].copy_from_slice(b"        ");
+                let sum: u32 = bytes.iter().copied().map(u32::from).sum();
+                bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+            if let Some(parsed) = HeadHeader::parse(&bytes) {
+                prop_assert_eq!(header(parsed.name, parsed.size), Some(bytes));
+            }
+        }
+
+        #[test]
+        fn padding_fills_a_block(size in 0_u64..1 << 40) {
+            prop_assert_eq!((size + padding(size)) % 512, 0);
+            prop_assert!(padding(size) < 512);
+            prop_assert_eq!(member_bytes(size), 512 + size + padding(size));
+        }
+    }
+}

@@ -52,26 +52,11 @@ const PACKING: &str = "packing.json";
 
 /// Encodes a head; the limits are checked here, so that no writer makes what no reader takes.
 pub(crate) fn encode(files: &HeadFiles, packing_json: &[u8]) -> Result<Vec<u8>, HeadError> {
-    check_limits(files, packing_json)?;
     let mut plain = Vec::new();
-    put(&mut plain, INDEX, &files.bundle_json)?;
-    if let Some(signature) = &files.signature {
-        put(&mut plain, INDEX_SIGNATURE, signature)?;
-    }
-    for (key, signature) in &files.more_signatures {
-        put(
-            &mut plain,
-            &format!("sig/bundle.json.{key}.minisig"),
-            signature,
-        )?;
-    }
-    for (version, root) in &files.roots {
-        put_signed(&mut plain, &format!("trust/{version}.root.json"), root)?;
-    }
-    if let Some(revocations) = &files.revocations {
-        put_signed(&mut plain, REVOCATIONS, revocations)?;
-    }
-    put(&mut plain, PACKING, packing_json)?;
+    visit(files, packing_json, &mut |part| {
+        plain.extend_from_slice(part);
+    })?;
+    at_most("the head", plain.len(), limits::HEAD_BYTES_MAX)?;
     Ok(plain)
 }
 
@@ -88,16 +73,44 @@ pub(crate) fn decode(plain: &[u8]) -> Result<(HeadFiles, Vec<u8>), HeadError> {
     if !parts.has_index {
         return Err(HeadError::Missing(INDEX));
     }
-    let canonical = encode(&parts.files, &packing_json)?;
-    if canonical == plain {
-        return Ok((parts.files, packing_json));
+    let (mut rest, mut differs_at) = (plain, None);
+    visit(
+        &parts.files,
+        &packing_json,
+        &mut |part| match rest.strip_prefix(part) {
+            Some(behind) => rest = behind,
+            None => differs_at = differs_at.or(Some(plain.len() - rest.len())),
+        },
+    )?;
+    match differs_at {
+        None if rest.is_empty() => Ok((parts.files, packing_json)),
+        at => Err(HeadError::NotCanonical {
+            at: at.unwrap_or(plain.len() - rest.len()),
+        }),
     }
-    let at = plain
-        .iter()
-        .zip(&canonical)
-        .take_while(|(a, b)| a == b)
-        .count();
-    Err(HeadError::NotCanonical { at })
+}
+
+/// Shows all bytes of the one encoding, part by part.
+fn visit(
+    files: &HeadFiles,
+    packing_json: &[u8],
+    show: &mut dyn FnMut(&[u8]),
+) -> Result<(), HeadError> {
+    check_limits(files, packing_json)?;
+    put(show, INDEX, &files.bundle_json)?;
+    if let Some(signature) = &files.signature {
+        put(show, INDEX_SIGNATURE, signature)?;
+    }
+    for (key, signature) in &files.more_signatures {
+        put(show, &format!("sig/bundle.json.{key}.minisig"), signature)?;
+    }
+    for (version, root) in &files.roots {
+        put_signed(show, &format!("trust/{version}.root.json"), root)?;
+    }
+    if let Some(revocations) = &files.revocations {
+        put_signed(show, REVOCATIONS, revocations)?;
+    }
+    put(show, PACKING, packing_json)
 }
 
 #[derive(Default)]
@@ -169,23 +182,24 @@ fn member_at(plain: &[u8], offset: usize) -> Option<(&str, &[u8])> {
     Some((header.name, body))
 }
 
-fn put_signed(plain: &mut Vec<u8>, name: &str, file: &SignedFile) -> Result<(), HeadError> {
-    put(plain, name, &file.json)?;
+fn put_signed(show: &mut dyn FnMut(&[u8]), name: &str, file: &SignedFile) -> Result<(), HeadError> {
+    put(show, name, &file.json)?;
     for (key, signature) in &file.signatures {
-        put(plain, &format!("{name}.{key}.minisig"), signature)?;
+        put(show, &format!("{name}.{key}.minisig"), signature)?;
     }
     Ok(())
 }
 
-fn put(plain: &mut Vec<u8>, name: &str, body: &[u8]) -> Result<(), HeadError> {
-    let size = u64::try_from(body.len()).ok();
-    let header = size.and_then(|size| tar::header(name, size));
-    let header = header.ok_or_else(|| HeadError::Name {
+fn put(show: &mut dyn FnMut(&[u8]), name: &str, body: &[u8]) -> Result<(), HeadError> {
+    let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let header = tar::header(name, size).ok_or_else(|| HeadError::Name {
         name: name.to_owned(),
     })?;
-    plain.extend_from_slice(&header);
-    plain.extend_from_slice(body);
-    plain.resize(plain.len().next_multiple_of(tar::BLOCK_BYTES), 0);
+    let padding = body.len().next_multiple_of(tar::BLOCK_BYTES) - body.len();
+    let zeros = [0; tar::BLOCK_BYTES];
+    show(&header);
+    show(body);
+    show(zeros.get(..padding).unwrap_or_default());
     Ok(())
 }
 

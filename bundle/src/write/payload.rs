@@ -15,10 +15,8 @@ use crate::digest::Digest;
 use crate::frame;
 use crate::frame::RawWriter;
 use crate::head;
-use crate::head::HeadError;
 use crate::head::HeadFiles;
 use crate::index::BundleIndex;
-use crate::limits;
 use crate::packing::Codec;
 use crate::packing::Frame;
 use crate::packing::Packing;
@@ -82,13 +80,6 @@ pub(super) fn write(
 /// The bytes of the head frame.
 pub(super) fn head_frame(head: &HeadFiles, packing: &Packing) -> Result<Vec<u8>, WriteError> {
     let plain = head::encode(head, &packing.to_bytes())?;
-    if plain.len() > limits::HEAD_BYTES_MAX {
-        return Err(WriteError::Head(HeadError::Limit {
-            what: "the head".to_owned(),
-            actual: plain.len(),
-            limit: limits::HEAD_BYTES_MAX,
-        }));
-    }
     let mut frame = Vec::with_capacity(plain.len() + (plain.len() >> 8) + 64);
     frame::write_raw(&plain, &mut frame).map_err(WriteError::Output)?;
     Ok(frame)
