@@ -4,8 +4,22 @@ use std::fmt;
 
 use api::sync::ContentKind;
 use bundle::Digest;
+use bundle::fault::Fault;
+use bundle::index::BundleIndex;
+use bundle::license::VerifiedLicense;
+use bundle::name::Name;
 use bundle::pieces::Cut;
+use bundle::state::Replace;
+use bundle::state::Site;
+use bundle::state::TrustState;
+use bundle::verify::Trust;
+use bundle::verify::TrustError;
+use bundle::verify::VerifiedIndex;
+use store::Fs;
 use store::Record;
+use store::Store;
+use store::StoreError;
+use store::record::Kind;
 use store::record::Order;
 
 /// Decides what a record means. Nothing that a peer sends is acted on before its record has passed here.
@@ -66,5 +80,162 @@ impl ContentBlob {
             None => 1,
             Some(_) => self.cut.count(),
         }
+    }
+}
+
+/// The real judge: signatures against what this site trusts, as its store keeps it.
+///
+/// Order and entitlement are not its business: a master holds older releases, expired licenses and what was revoked after
+/// it was accepted, or a lost master could not be replaced. Which release runs is decided elsewhere.
+#[derive(Debug)]
+pub struct TrustJudge<F: Fs> {
+    store: Store<F>,
+}
+
+impl<F: Fs> TrustJudge<F> {
+    /// Judges by the trust that `store` keeps.
+    pub const fn new(store: Store<F>) -> Self {
+        Self { store }
+    }
+
+    fn bundle(&self, record: &Record) -> Result<Content, Refusal> {
+        let files = record.head_files().map_err(|error| refusal(&error))?;
+        // Only tells whose root to verify with; nothing else is believed of it.
+        let claimed = BundleIndex::parse(&files.bundle_json).map_err(|error| refusal(&error))?;
+        let trust = self.trust(&claimed.vendor)?;
+        let verified = match files.verify(&trust) {
+            Err(TrustError::Revoked { .. }) => files.verify(&trust.with_revocations(None)),
+            outcome => outcome,
+        };
+        let verified = verified.map_err(|error| refusal(&error))?;
+        self.remember(&verified)?;
+        let index = verified.index();
+        let order = Order {
+            epoch: index.epoch,
+            sequence: index.sequence,
+        };
+        if record.id != verified.id().to_hex() || record.order != order {
+            return Err(Refusal {
+                code: "RECORD_ENVELOPE",
+                text: format!(
+                    "it says {} {order:?}, its payload {}",
+                    record.id,
+                    verified.id()
+                ),
+            });
+        }
+        Ok(Content {
+            id: verified.id(),
+            kind: ContentKind::Bundle,
+            title: format!("{}/{} {}", index.vendor, index.product, index.version),
+            order,
+            blobs: blobs_of(index),
+        })
+    }
+
+    fn license(&self, record: &Record) -> Result<Content, Refusal> {
+        let vendors = self.store.vendors().map_err(|error| refusal(&error))?;
+        let mut refused = Refusal {
+            code: "TRUST_NO_ROOT",
+            text: "no vendor is trusted here".to_owned(),
+        };
+        for vendor in vendors {
+            let trust = self.trust(&vendor)?.with_revocations(None);
+            match VerifiedLicense::verify(record.payload.clone(), &trust) {
+                Ok(verified) => return self.licensed(record, &verified),
+                Err(error) => refused = refusal(&error),
+            }
+        }
+        Err(refused)
+    }
+
+    fn licensed(&self, record: &Record, verified: &VerifiedLicense) -> Result<Content, Refusal> {
+        let license = verified.license();
+        let accept = |state: &mut TrustState| {
+            // One that is older or replaced is kept, and changes nothing.
+            let _replaced = state
+                .accept_license(verified, Replace::BySupersedes)
+                .is_err();
+            Ok::<_, StoreError>(())
+        };
+        self.store
+            .change_trust_state(accept)
+            .map_err(|error| refusal(&error))?;
+        Ok(Content {
+            id: Digest::of(&record.payload),
+            kind: ContentKind::License,
+            title: format!(
+                "{}/{} license {} for {}",
+                license.vendor, license.product, license.license_id, license.customer.name
+            ),
+            order: record.order,
+            blobs: Vec::new(),
+        })
+    }
+
+    fn trust(&self, vendor: &Name) -> Result<Trust, Refusal> {
+        let trust = self.store.trust(vendor).map_err(|error| refusal(&error))?;
+        trust.ok_or_else(|| Refusal {
+            code: "TRUST_NO_ROOT",
+            text: format!("no trust root of vendor {vendor} is pinned here"),
+        })
+    }
+
+    /// Takes note of the newest root, revocations and sequence, durably.
+    fn remember(&self, verified: &VerifiedIndex) -> Result<(), Refusal> {
+        let kept = self.store.keep_trust(verified.trust());
+        kept.map_err(|error| refusal(&error))?;
+        let accept = |state: &mut TrustState| {
+            // An older release is held all the same, and changes nothing.
+            let _older = state.accept_bundle(verified, &Site::default()).is_err();
+            Ok::<_, StoreError>(())
+        };
+        self.store
+            .change_trust_state(accept)
+            .map_err(|error| refusal(&error))
+    }
+}
+
+impl<F: Fs> Judge for TrustJudge<F> {
+    fn judge(&self, record: &Record) -> Result<Content, Refusal> {
+        match record.kind {
+            Kind::Bundle => self.bundle(record),
+            Kind::License => self.license(record),
+            Kind::Root
+            | Kind::Revocations
+            | Kind::Membership
+            | Kind::Retention
+            | Kind::Tombstone
+            | Kind::Permit => Err(Refusal {
+                code: "RECORD_KIND",
+                text: format!("this version does not replicate {:?} records", record.kind),
+            }),
+        }
+    }
+}
+
+/// The blobs of a bundle, piece lists before what they describe.
+fn blobs_of(index: &BundleIndex) -> Vec<ContentBlob> {
+    let mut blobs = Vec::new();
+    for entry in &index.blobs {
+        let cut = Cut::standard(entry.size);
+        blobs.extend(entry.pieces.map(|list| ContentBlob {
+            digest: list,
+            cut: Cut::standard(cut.list_bytes()),
+            list: None,
+        }));
+        blobs.push(ContentBlob {
+            digest: entry.digest,
+            cut,
+            list: entry.pieces,
+        });
+    }
+    blobs
+}
+
+fn refusal(error: &dyn Fault) -> Refusal {
+    Refusal {
+        code: error.code(),
+        text: error.to_string(),
     }
 }

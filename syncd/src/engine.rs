@@ -47,6 +47,7 @@ impl<F: Fs, N: Net> Syncd<F, N> {
             offload,
             handle.clone(),
             nudges,
+            settings.timing.idle,
         );
         let (engine, events) = Engine::new(settings, Arc::new(node), net, judge);
         let ears = Ears {

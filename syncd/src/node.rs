@@ -35,6 +35,8 @@ pub(crate) struct Node<F: Fs> {
     pub(crate) nudges: mpsc::Sender<(NodeName, Nudge)>,
     /// When the engine started.
     pub(crate) start: Instant,
+    /// How long a peer may take no bytes.
+    pub(crate) idle: Duration,
     open: Mutex<BTreeMap<Digest, Landing<F>>>,
 }
 
@@ -54,6 +56,7 @@ impl<F: Fs> Node<F> {
         offload: Offload,
         handle: Handle,
         nudges: mpsc::Sender<(NodeName, Nudge)>,
+        idle: Duration,
     ) -> Self {
         Self {
             store,
@@ -64,6 +67,7 @@ impl<F: Fs> Node<F> {
             handle,
             nudges,
             start: Instant::now(),
+            idle,
             open: Mutex::default(),
         }
     }

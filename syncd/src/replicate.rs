@@ -90,6 +90,8 @@ pub(crate) struct Engine<F: Fs, N> {
     refused: BTreeMap<Digest, Refusal>,
     /// Records that were merged: they are in the store, or newer ones are there in their place.
     merged: BTreeSet<Digest>,
+    /// Records of one place with different bytes, and what they are about.
+    alarms: BTreeMap<Digest, String>,
     board: Board,
     wanted: BTreeMap<Digest, Wanted>,
     /// Requests under way by (peer, stream).

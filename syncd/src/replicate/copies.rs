@@ -295,7 +295,14 @@ impl<F: Fs, N: Net> Engine<F, N> {
             text: text.clone(),
             retry_ms: 0,
         });
-        blobs.chain(records).chain(store).collect()
+        let alarms = self.alarms.iter().map(|(record, about)| Trouble {
+            code: "RECORD_CONFLICT".to_owned(),
+            object: Some(*record),
+            peer: None,
+            text: format!("two different statements about {about} are signed for the same place"),
+            retry_ms: 0,
+        });
+        blobs.chain(records).chain(store).chain(alarms).collect()
     }
 }
 

@@ -29,12 +29,12 @@ pub(crate) enum Event {
     },
     /// The store was read.
     Scanned(Result<Scan, StoreError>),
-    /// A partial was opened; these pieces are there.
+    /// A partial was opened.
     Opened {
         /// The blob.
         blob: Digest,
-        /// The pieces, or why not.
-        result: Result<Bitmap, StoreError>,
+        /// The pieces that are there; nothing when the blob is published already.
+        result: Result<Option<Bitmap>, StoreError>,
     },
     /// A piece was verified and written.
     Landed {

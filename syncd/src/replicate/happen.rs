@@ -39,7 +39,8 @@ impl<F: Fs, N: Net> Engine<F, N> {
                 self.scan_next = self.scan_next.or(Some(Depth::Changes));
             }
             Event::Opened { blob, result } => match result {
-                Ok(pieces) => self.opened(&blob, pieces),
+                Ok(Some(pieces)) => self.opened(&blob, pieces),
+                Ok(None) => self.published(&blob),
                 Err(error) => self.disk_failed(&blob, &error),
             },
             Event::Landed { blob, piece } => self.landed(&blob, piece),
@@ -166,6 +167,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
         for (record, refusal) in &merged.refused {
             tracing::warn!(%record, peer = %peer.name, %refusal, "a record is not accepted");
         }
+        self.alarms.extend(merged.conflicts);
         self.scan_trouble = merged.failed.as_ref().map(|error| sentence(error));
         let news = !merged.settled.is_empty();
         self.merged.extend(merged.settled);

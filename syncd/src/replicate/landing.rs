@@ -51,7 +51,7 @@ pub(crate) async fn open<F: Fs>(
     let _engine_gone = events.send(event).await;
 }
 
-fn open_partial<F: Fs>(node: &Node<F>, blob: &ContentBlob) -> Result<Bitmap, StoreError> {
+fn open_partial<F: Fs>(node: &Node<F>, blob: &ContentBlob) -> Result<Option<Bitmap>, StoreError> {
     let digest = blob.digest;
     let list = match blob.list {
         None => None,
@@ -69,13 +69,15 @@ fn open_partial<F: Fs>(node: &Node<F>, blob: &ContentBlob) -> Result<Bitmap, Sto
             Some(list)
         }
     };
-    let partial = node.store.partial(&digest, blob.cut, list)?;
+    let Some(partial) = node.store.partial(&digest, blob.cut, list)? else {
+        return Ok(None);
+    };
     let pieces = partial.pieces();
     for piece in pieces.iter() {
         node.holdings.verify_piece(digest, pieces.len(), piece);
     }
     node.open_landing(partial);
-    Ok(pieces)
+    Ok(Some(pieces))
 }
 
 /// Hashes the gapless front of a partial as it grows.

@@ -9,6 +9,7 @@ use bundle::Digest;
 use bundle::fault::Fault as _;
 use store::Fs;
 use store::Record;
+use store::records::Put;
 use tokio::sync::mpsc;
 
 use crate::contents::Judge;
@@ -27,6 +28,8 @@ pub(crate) struct Merged {
     pub(crate) settled: Vec<Digest>,
     /// Not accepted.
     pub(crate) refused: BTreeMap<Digest, Refusal>,
+    /// Kept beside another one of the same place and other bytes: somebody signed two things.
+    pub(crate) conflicts: Vec<(Digest, String)>,
     /// The store could not take one; it will be tried again.
     pub(crate) failed: Option<store::StoreError>,
 }
@@ -93,7 +96,12 @@ fn merge<F: Fs>(node: &Node<F>, judge: &dyn Judge, want: &[Digest], answer: &[u8
             continue;
         }
         match node.store.put_record(&record) {
-            Ok(_kept_or_superseded) => merged.settled.push(digest),
+            Ok(put) => {
+                merged.settled.push(digest);
+                if put == Put::Conflict {
+                    merged.conflicts.push((digest, record.id.clone()));
+                }
+            }
             Err(error) => merged.failed = Some(error),
         }
     }

@@ -87,6 +87,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
             small,
             contents: Default::default(),
             refused: Default::default(),
+            alarms: Default::default(),
             merged: Default::default(),
             board,
             wanted: Default::default(),

@@ -54,7 +54,7 @@ pub(crate) struct Flow {
 
 /// Why a peer could not be asked, or what was wrong with its answer.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
+pub(crate) enum WireError {
     /// The connection could not be made.
     #[error("can't connect to {peer}")]
     Connect {

@@ -261,7 +261,7 @@ fn verified(
     (piece(range.start)..=piece(range.end.saturating_sub(1))).all(|piece| pieces.contains(piece))
 }
 
-/// Reads the range block by block, waits for its time, and hands it to the network.
+/// Reads the range block by block, waits for each block's time, and hands it to the network.
 async fn send<F: Fs>(
     node: Arc<Node<F>>,
     digest: Digest,
@@ -273,19 +273,26 @@ async fn send<F: Fs>(
     let source = Arc::new(source);
     let block_bytes = node.limits.block(BLOCK_BYTES);
     let mut offset = range.start;
+    let mut ready = Bytes::new();
     while offset < range.end {
-        let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
-        let length = left.min(block_bytes);
-        let from = source.clone();
-        let read = node.offload.run(move || from.read(offset, length)).await;
-        if let Err(error) = &read {
-            tracing::warn!(%digest, %error, "a blob could not be read for a peer");
-            // What can't be read has to be looked at; a full queue means that it already is.
-            let _known = node.handle.suspect(digest).await;
+        if ready.is_empty() {
+            let (from, rest) = (source.clone(), offset..range.end);
+            match node.offload.run(move || from.read(rest, block_bytes)).await {
+                Ok(bytes) => ready = bytes,
+                Err(error) => {
+                    tracing::warn!(%digest, %error, "a blob could not be read for a peer");
+                    // What can't be read has to be looked at. The peer asks somebody else.
+                    let _stopped = node.handle.suspect(digest).await;
+                    let _hung_up = blocks.send(Err(error)).await;
+                    return;
+                }
+            }
         }
-        let sent = read.as_ref().map_or(0, Bytes::len);
+        let block = ready.split_to(ready.len().min(block_bytes));
+        let sent = block.len();
         node.limits.send(&peer, sent).await;
-        if blocks.send(read).await.is_err() || sent == 0 {
+        let handed = tokio::time::timeout(node.idle, blocks.send(Ok(block)));
+        if !matches!(handed.await, Ok(Ok(()))) {
             return;
         }
         node.counters.sent(&peer, sent);
@@ -294,30 +301,29 @@ async fn send<F: Fs>(
 }
 
 impl<F: Fs> Source<F> {
-    /// Reads exactly `length` bytes.
-    fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        let mut buffer = vec![0; length];
-        let count = match self {
-            Self::Blob(blob) => blob.read_at(&mut buffer, offset),
+    /// Reads the first bytes of `rest`, at least one: a block of a blob, or what is left of a piece.
+    fn read(&self, rest: Range<u64>, block_bytes: usize) -> io::Result<Bytes> {
+        let left = usize::try_from(rest.end - rest.start).unwrap_or(usize::MAX);
+        let bytes = match self {
+            Self::Blob(blob) => {
+                let mut buffer = vec![0; left.min(block_bytes)];
+                let count = blob.read_at(&mut buffer, rest.start);
+                buffer.truncate(count.map_err(io::Error::other)?);
+                Bytes::from(buffer)
+            }
             Self::Partial(partial) => {
-                let piece = offset >> partial.cut().piece_log2;
-                let at = usize::try_from(offset - partial.cut().range(piece).start).unwrap_or(0);
-                partial.read_piece(piece).map(|bytes| {
-                    let rest = bytes.get(at..).unwrap_or_default();
-                    let count = rest.len().min(length);
-                    buffer.truncate(count);
-                    buffer.copy_from_slice(&rest[..count]);
-                    count
-                })
+                let index = rest.start >> partial.cut().piece_log2;
+                let skip = rest.start - partial.cut().range(index).start;
+                let piece = partial.read_piece(index).map_err(io::Error::other)?;
+                let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+                let end = skip.saturating_add(left).min(piece.len());
+                Bytes::from(piece).slice(skip.min(end)..end)
             }
         };
-        match count.map_err(io::Error::other)? {
-            count if count == length => Ok(buffer.into()),
-            count => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("{count} of {length} bytes at {offset}"),
-            )),
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        Ok(bytes)
     }
 }
 
