@@ -272,3 +272,6 @@ fn boot_id() -> String {
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -206,3 +206,6 @@ fn split<T>(results: Vec<Result<T, SourceError>>) -> (Vec<T>, Vec<SourceError>) 
 fn no_threads(error: io::Error) -> CacheError {
     CacheError::io("start threads for", "the cache".as_ref())(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -267,3 +267,6 @@ fn failed(path: &Path, reason: &str, source: io::Error) -> SourceError {
         source: Some(source),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ use super::client::read_capped;
 use super::credentials::Credential;
 use super::target::Rules;
 use crate::source::SourceError;
+use crate::source::document::parse_object;
 
 /// What a token server may send (as Podman's own limit).
 const TOKEN_BYTES_MAX: usize = 1 << 20;
@@ -174,11 +175,11 @@ impl Auth {
             }));
         }
         let body = read_capped(response, TOKEN_BYTES_MAX, "the token", &place).await?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(|error| {
+        let answer: Answer = parse_object(&body).map_err(|reason| {
             Failed::For(SourceError::Document {
                 what: "the token".to_owned(),
                 place: place.clone(),
-                reason: error.to_string(),
+                reason,
             })
         })?;
         let token = answer

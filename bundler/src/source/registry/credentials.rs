@@ -236,11 +236,11 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn password(name: &str, password: &str) -> Option<Credential> {
-        Some(Credential::Password {
+    fn password(name: &str, password: &str) -> Credential {
+        Credential::Password {
             name: name.to_owned(),
             password: password.to_owned(),
-        })
+        }
     }
 
     #[test]
@@ -255,9 +255,9 @@ mod tests {
         );
         assert_eq!(
             store.find("registry.example:5000").unwrap(),
-            password("ann", "se:cret")
+            Some(password("ann", "se:cret"))
         );
-        assert_eq!(store.find("docker.io").unwrap(), password("hub", "x"));
+        assert_eq!(store.find("docker.io").unwrap(), Some(password("hub", "x")));
         assert_eq!(
             store.find("ghcr.io").unwrap(),
             Some(Credential::Identity("refresh".to_owned()))
@@ -289,7 +289,7 @@ mod tests {
         );
         assert_eq!(
             store.find("a.example").unwrap(),
-            password("get", "a.example")
+            Some(password("get", "a.example"))
         );
         assert_eq!(
             store.find("b.example").unwrap(),
@@ -306,7 +306,7 @@ mod tests {
             "all",
             "echo credentials not found in native keychain; exit 1",
         );
-        assert_eq!(store.find("a.example").unwrap(), password("ann", "x"));
+        assert_eq!(store.find("a.example").unwrap(), Some(password("ann", "x")));
         assert_eq!(store.find("b.example").unwrap(), None);
     }
 

@@ -67,10 +67,10 @@ mod tests {
     #[test]
     fn a_registry_may_ask_for_minutes_but_not_for_hours() {
         assert_eq!(
-            wait_before(2, Some(Duration::from_secs(60))),
-            Some(Duration::from_secs(60))
+            wait_before(2, Some(Duration::from_mins(1))),
+            Some(Duration::from_mins(1))
         );
-        assert_eq!(wait_before(2, Some(Duration::from_secs(3600))), None);
+        assert_eq!(wait_before(2, Some(Duration::from_hours(1))), None);
     }
 
     #[test]
