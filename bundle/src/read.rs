@@ -16,6 +16,8 @@ use crate::pieces::PieceList;
 
 mod frames;
 mod payload;
+#[cfg(test)]
+mod tests;
 
 /// Takes the blobs of a bundle as they come by.
 ///
