@@ -22,7 +22,6 @@ use bundle::license::VerifiedLicense;
 use bundle::limits as bundle_limits;
 use bundle::read::ReadError;
 use bundle::state::PolicyError;
-use bundle::state::ReleaseProblem;
 use bundle::state::Replace;
 use bundle::state::Site;
 use bundle::timestamp::Timestamp;
@@ -189,10 +188,15 @@ impl<F: Fs> Store<F> {
         Ok(None)
     }
 
-    /// Verifies the record of a bundle for this node itself and remembers what it teaches; an older release than the
-    /// newest is history, not a refusal.
+    /// Verifies the record of a bundle for this node itself and remembers what it teaches.
+    ///
+    /// Only signatures count: an older release than the newest, one beside another of its place, or one that was revoked
+    /// after a master had accepted it is held like any other, or a lost master could not be replaced.
     pub fn judge_bundle_record(&self, files: &HeadFiles) -> Result<VerifiedIndex, AdmitError> {
-        let verify = |trust: &Trust| files.verify(trust);
+        let verify = |trust: &Trust| match files.verify(trust) {
+            Err(TrustError::Revoked { .. }) => files.verify(&trust.clone().with_revocations(None)),
+            outcome => outcome,
+        };
         let verified = self.first_trusted(verify, TrustError::is_untrusted, AdmitError::Trust)?;
         let accepted = self.change_trust_state(|state| {
             state
@@ -201,24 +205,30 @@ impl<F: Fs> Store<F> {
         });
         match accepted {
             Ok(()) => self.keep_trust(verified.trust())?,
-            Err(AdmitError::Policy(PolicyError::Release {
-                problem: ReleaseProblem::Older | ReleaseProblem::BelowFloor,
-                ..
-            })) => {}
+            Err(AdmitError::Policy(_history)) => {}
             Err(error) => return Err(error),
         }
         Ok(verified)
     }
 
     /// Verifies the record of a license for this node itself and remembers its sequence.
+    ///
+    /// One that another has replaced, or that was revoked, is held like any other; it entitles to nothing.
     pub fn judge_license_record(&self, file: &[u8]) -> Result<VerifiedLicense, AdmitError> {
-        let license = self.verify_license(file)?;
-        self.change_trust_state(|state| {
+        let verify = |trust: &Trust| {
+            VerifiedLicense::verify(file.to_vec(), &trust.clone().with_revocations(None))
+        };
+        let license =
+            self.first_trusted(verify, LicenseError::is_untrusted, AdmitError::License)?;
+        let accepted = self.change_trust_state(|state| {
             state
                 .accept_license(&license, Replace::BySupersedes)
                 .map_err(AdmitError::from)
-        })?;
-        Ok(license)
+        });
+        match accepted {
+            Ok(()) | Err(AdmitError::Policy(_)) => Ok(license),
+            Err(error) => Err(error),
+        }
     }
 
     /// Licenses that travel in a bundle come in like any other; one that is not for this site is left where it is.

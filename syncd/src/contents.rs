@@ -6,19 +6,10 @@ use api::sync::ContentKind;
 use bundle::Digest;
 use bundle::fault::Fault;
 use bundle::index::BundleIndex;
-use bundle::license::VerifiedLicense;
-use bundle::name::Name;
 use bundle::pieces::Cut;
-use bundle::state::Replace;
-use bundle::state::Site;
-use bundle::state::TrustState;
-use bundle::verify::Trust;
-use bundle::verify::TrustError;
-use bundle::verify::VerifiedIndex;
 use store::Fs;
 use store::Record;
 use store::Store;
-use store::StoreError;
 use store::record::Kind;
 use store::record::Order;
 
@@ -100,27 +91,20 @@ impl<F: Fs> TrustJudge<F> {
 
     fn bundle(&self, record: &Record) -> Result<Content, Refusal> {
         let files = record.head_files().map_err(|error| refusal(&error))?;
-        // Only tells whose root to verify with; nothing else is believed of it.
-        let claimed = BundleIndex::parse(&files.bundle_json).map_err(|error| refusal(&error))?;
-        let trust = self.trust(&claimed.vendor)?;
-        let verified = match files.verify(&trust) {
-            Err(TrustError::Revoked { .. }) => files.verify(&trust.with_revocations(None)),
-            outcome => outcome,
-        };
+        let verified = self.store.judge_bundle_record(&files);
         let verified = verified.map_err(|error| refusal(&error))?;
-        self.remember(&verified)?;
         let index = verified.index();
         let order = Order {
             epoch: index.epoch,
             sequence: index.sequence,
         };
         if record.id != verified.id().to_hex() || record.order != order {
+            let (id, sequence) = (verified.id(), index.sequence);
             return Err(Refusal {
                 code: "RECORD_ENVELOPE",
                 text: format!(
-                    "it says {} {order:?}, its payload {}",
-                    record.id,
-                    verified.id()
+                    "it says {} and {}, its payload {id} and {sequence}",
+                    record.id, record.order.sequence
                 ),
             });
         }
@@ -134,33 +118,17 @@ impl<F: Fs> TrustJudge<F> {
     }
 
     fn license(&self, record: &Record) -> Result<Content, Refusal> {
-        let vendors = self.store.vendors().map_err(|error| refusal(&error))?;
-        let mut refused = Refusal {
-            code: "TRUST_NO_ROOT",
-            text: "no vendor is trusted here".to_owned(),
-        };
-        for vendor in vendors {
-            let trust = self.trust(&vendor)?.with_revocations(None);
-            match VerifiedLicense::verify(record.payload.clone(), &trust) {
-                Ok(verified) => return self.licensed(record, &verified),
-                Err(error) => refused = refusal(&error),
-            }
-        }
-        Err(refused)
-    }
-
-    fn licensed(&self, record: &Record, verified: &VerifiedLicense) -> Result<Content, Refusal> {
+        let verified = self.store.judge_license_record(&record.payload);
+        let verified = verified.map_err(|error| refusal(&error))?;
         let license = verified.license();
-        let accept = |state: &mut TrustState| {
-            // One that is older or replaced is kept, and changes nothing.
-            let _replaced = state
-                .accept_license(verified, Replace::BySupersedes)
-                .is_err();
-            Ok::<_, StoreError>(())
-        };
-        self.store
-            .change_trust_state(accept)
-            .map_err(|error| refusal(&error))?;
+        let counter = record.counter;
+        let expected = Record::of_license(&verified, record.incarnation, &record.origin, counter);
+        if *record != expected {
+            return Err(Refusal {
+                code: "RECORD_ENVELOPE",
+                text: format!("it says {}, its payload {}", record.id, expected.id),
+            });
+        }
         Ok(Content {
             id: Digest::of(&record.payload),
             kind: ContentKind::License,
@@ -171,28 +139,6 @@ impl<F: Fs> TrustJudge<F> {
             order: record.order,
             blobs: Vec::new(),
         })
-    }
-
-    fn trust(&self, vendor: &Name) -> Result<Trust, Refusal> {
-        let trust = self.store.trust(vendor).map_err(|error| refusal(&error))?;
-        trust.ok_or_else(|| Refusal {
-            code: "TRUST_NO_ROOT",
-            text: format!("no trust root of vendor {vendor} is pinned here"),
-        })
-    }
-
-    /// Takes note of the newest root, revocations and sequence, durably.
-    fn remember(&self, verified: &VerifiedIndex) -> Result<(), Refusal> {
-        let kept = self.store.keep_trust(verified.trust());
-        kept.map_err(|error| refusal(&error))?;
-        let accept = |state: &mut TrustState| {
-            // An older release is held all the same, and changes nothing.
-            let _older = state.accept_bundle(verified, &Site::default()).is_err();
-            Ok::<_, StoreError>(())
-        };
-        self.store
-            .change_trust_state(accept)
-            .map_err(|error| refusal(&error))
     }
 }
 

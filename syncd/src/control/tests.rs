@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::handle::Ask;
+use crate::handle::WaitCopies;
 use crate::view::tests::status as some_status;
 
 /// A daemon on a thread of its own, whose engine is played by `engine`.
@@ -91,12 +92,12 @@ fn waiting_tells_every_count_and_ends_with_enough() {
         members: 3,
     };
     let daemon = Daemon::start(async move |mut asks| {
-        let Some(Ask::WaitCopies {
+        let Some(Ask::WaitCopies(WaitCopies {
             content,
             wait,
             progress,
             done,
-        }) = asks.recv().await
+        })) = asks.recv().await
         else {
             panic!("something else was asked");
         };
