@@ -45,10 +45,10 @@ pub(crate) const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Content of a release under construction; afterwards the source of its blobs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
     pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
-    entries: Vec<BlobEntry>,
+    entries: BTreeMap<Digest, BlobEntry>,
     images: Vec<Image>,
 }
 
@@ -88,22 +88,32 @@ impl Content {
             self.blobs.insert(digest, list);
             digest
         });
-        self.entries.push(BlobEntry {
+        let entry = BlobEntry {
             digest,
             size,
             media_type: media_type.to_owned(),
             stage,
             pieces,
-        });
+        };
+        self.entries.insert(digest, entry);
         self.blobs.insert(digest, bytes);
         digest
     }
 
-    /// Adds an image of the given layers, with its config and manifest.
+    /// Adds an image of the given layers, with a config that is only told apart by the name.
     pub(crate) fn add_image(&mut self, name: &str, layers: &[(&str, Vec<u8>)]) {
-        let config = format!(
-            "{{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{{\"Env\":[\"NAME={name}\"]}}}}"
-        );
+        let config =
+            format!("{{\"architecture\":\"amd64\",\"os\":\"linux\",\"author\":\"{name}\"}}");
+        self.add_image_with_config(name, config, layers);
+    }
+
+    /// Adds an image: layers, config, manifest.
+    pub(crate) fn add_image_with_config(
+        &mut self,
+        name: &str,
+        config: String,
+        layers: &[(&str, Vec<u8>)],
+    ) {
         let config_type = "application/vnd.oci.image.config.v1+json";
         let config_size = config.len();
         let config = self.add(config_type, Stage::Metadata, config.into_bytes());
@@ -153,7 +163,7 @@ impl Content {
             licenses: Vec::new(),
             preflights: Vec::new(),
             root_version: 1,
-            blobs: self.entries.clone(),
+            blobs: self.entries.values().cloned().collect(),
         };
         index.sort_blobs();
         index
@@ -233,12 +243,12 @@ pub(crate) fn sign(index: &BundleIndex) -> HeadFiles {
     }
 }
 
-fn secret_key() -> SecretKey {
+pub(crate) fn secret_key() -> SecretKey {
     SecretKey::from_seed(&[7; 32])
 }
 
-/// A root in which the test key may sign everything.
-pub(crate) fn trust() -> Trust {
+/// The first root, in which the test key may sign everything.
+pub(crate) fn root() -> Root {
     let public = secret_key().public();
     let role = Role {
         keys: [public.id()].into(),
@@ -248,7 +258,7 @@ pub(crate) fn trust() -> Trust {
         alg: KeyAlgorithm::MinisignPrehashed,
         public,
     };
-    let root = Root {
+    Root {
         document_type: RootType::V1,
         vendor: "acme".parse().unwrap(),
         version: 1,
@@ -260,8 +270,12 @@ pub(crate) fn trust() -> Trust {
             (RoleName::Bundle("shop".parse().unwrap()), role),
         ]
         .into(),
-    };
-    let json = root.to_bytes().unwrap();
+    }
+}
+
+/// Trusts [`root`].
+pub(crate) fn trust() -> Trust {
+    let json = root().to_bytes().unwrap();
     let fingerprint = Digest::of(&json);
     Trust::new(TrustedRoot::pin(json, &fingerprint).unwrap())
 }

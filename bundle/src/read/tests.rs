@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::Read;
+use std::sync::LazyLock;
 
 use crate::digest::Digest;
 use crate::fault::Fault as _;
@@ -28,20 +29,20 @@ use crate::write::Effort;
 use crate::write::WriteOptions;
 
 /// Frames: 1 the layout, 2 a text, 3 a layer over two blocks, 4 a second text, 5 the end.
-fn content() -> Content {
+static CONTENT: LazyLock<Content> = LazyLock::new(|| {
     let mut content = Content::default();
     content.add("text/plain", Stage::Metadata, text(1, 3000));
     content.add(GZIP_LAYER, Stage::Cluster, gzip_like(2, 150_000));
     content.add("text/plain", Stage::Documents, text(3, 700));
     content
-}
+});
 
-fn write(content: &Content) -> Vec<u8> {
-    content.write(&WriteOptions {
+static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    CONTENT.write(&WriteOptions {
         effort: Effort::Fast,
         ..WriteOptions::default()
     })
-}
+});
 
 /// A frame of a bundle that is taken apart.
 struct Part {
@@ -85,8 +86,7 @@ fn compress(plain: &[u8], set: impl FnOnce(&mut zstd::bulk::Compressor<'_>)) -> 
 
 /// Takes a good bundle apart, lets `change` have its way, and makes a packing that fits.
 fn forge(change: impl FnOnce(&mut Vec<Part>)) -> Vec<u8> {
-    let good = write(&content());
-    let mut payload = &good[..];
+    let mut payload = &GOOD[..];
     let head = read_head(&mut payload).unwrap();
     let mut parts: Vec<_> = head
         .packing()
@@ -128,9 +128,8 @@ fn assemble(head: &VerifiedHead, parts: Vec<Part>) -> Vec<u8> {
 fn refuse(change: impl FnOnce(&mut Vec<Part>)) -> ReadError {
     let mut sink = MemorySink::default();
     let error = read(&forge(change), &mut sink).unwrap_err();
-    let content = content();
     for (digest, bytes) in &sink.blobs {
-        assert_eq!(content.blobs.get(digest), Some(bytes));
+        assert_eq!(CONTENT.blobs.get(digest), Some(bytes));
     }
     error
 }
@@ -142,7 +141,7 @@ fn assert_code(error: &ReadError, code: &str) {
 
 #[test]
 fn taking_apart_and_assembling_changes_nothing() {
-    assert!(forge(|_| {}) == write(&content()));
+    assert!(forge(|_| {}) == *GOOD);
 }
 
 #[test]
@@ -200,7 +199,7 @@ fn padding_and_end_are_zero() {
 
 #[test]
 fn a_frame_that_differs_from_its_digest_is_refused() {
-    let mut bad = write(&content());
+    let mut bad = GOOD.clone();
     let last = bad.len() - 1;
     bad[last] ^= 1;
     assert_code(
@@ -298,7 +297,7 @@ fn damage_inside_a_compressed_frame_is_refused_or_changes_nothing() {
         let mut sink = MemorySink::default();
         match read(&forge(|parts| parts[1].bytes[at] ^= 0x10), &mut sink) {
             // Another window, for one, decodes to the same content.
-            Ok(_) => assert_eq!(sink.blobs, content().blobs, "{at}"),
+            Ok(_) => assert_eq!(sink.blobs, CONTENT.blobs, "{at}"),
             Err(error) => {
                 assert!(
                     ["BUNDLE_FORMAT", "BUNDLE_DIGEST"].contains(&error.code()),
@@ -324,7 +323,7 @@ fn frames_swapped_are_refused() {
 
 #[test]
 fn nothing_may_follow_the_last_frame() {
-    let good = write(&content());
+    let good = &GOOD[..];
     for tail in [&[0][..], &good, &[0; 1024]] {
         let error = read(&[&good[..], tail].concat(), &mut MemorySink::default()).unwrap_err();
         assert!(matches!(error, ReadError::Trailing), "{error:?}");
@@ -333,8 +332,7 @@ fn nothing_may_follow_the_last_frame() {
 
 #[test]
 fn every_cut_is_noticed() {
-    let good = write(&content());
-    let mut payload = &good[..];
+    let mut payload = &GOOD[..];
     let head = read_head(&mut payload).unwrap();
     for cut in (0..payload.len()).step_by(97) {
         let mut sink = MemorySink::default();
@@ -346,13 +344,13 @@ fn every_cut_is_noticed() {
 #[test]
 fn unwanted_blobs_are_checked_all_the_same() {
     let bad = forge(|parts| parts[2].edit(|plain| plain[600] ^= 1));
-    let here = content().blobs.keys().copied().collect();
+    let here = CONTENT.blobs.keys().copied().collect();
     let mut sink = MemorySink {
         here,
         ..MemorySink::default()
     };
     assert_code(&read(&bad, &mut sink).unwrap_err(), "BUNDLE_DIGEST");
-    let summary = read(&write(&content()), &mut sink).unwrap();
+    let summary = read(&*GOOD, &mut sink).unwrap();
     assert_eq!(
         (summary.members, summary.wanted, summary.wanted_bytes),
         (3, 0, 0)
@@ -386,7 +384,7 @@ impl PayloadSink for FailingSink {
 
 #[test]
 fn an_error_of_the_sink_ends_the_reading_at_any_call() {
-    let good = write(&content());
+    let good = &GOOD[..];
     for calls in 0..9 {
         let mut payload = &good[..];
         let head = read_head(&mut payload).unwrap();
@@ -408,8 +406,7 @@ fn an_error_of_the_reader_is_told_and_interruptions_are_not() {
             }
         }
     }
-    let good = write(&content());
-    let mut payload = &good[..];
+    let mut payload = &GOOD[..];
     let head = read_head(&mut payload).unwrap();
     let error = read_payload(
         &head,
@@ -430,8 +427,7 @@ fn an_error_of_the_reader_is_told_and_interruptions_are_not() {
 
 #[test]
 fn progress_ends_at_the_total() {
-    let good = write(&content());
-    let mut payload = &good[..];
+    let mut payload = &GOOD[..];
     let head = read_head(&mut payload).unwrap();
     let mut last = None;
     read_payload(&head, payload, &mut MemorySink::default(), &mut |event| {
