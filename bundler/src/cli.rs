@@ -11,6 +11,7 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use program::inspect::Part;
 
 /// Build, sign and check Sealift bundles.
 #[derive(Debug, Parser)]
@@ -362,23 +363,6 @@ pub struct TrustArgs {
     pub fingerprint: Option<Digest>,
 }
 
-/// What `bundler inspect` lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum InspectPart {
-    /// Identity, counts and sizes.
-    Summary,
-    /// Images by name, digest and stage.
-    Images,
-    /// Node files by role.
-    Files,
-    /// Charts and manifests in the order of their application.
-    Charts,
-    /// Licenses and documents.
-    Licenses,
-    /// Every blob.
-    Blobs,
-}
-
 /// `bundler inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -386,7 +370,7 @@ pub struct InspectArgs {
     pub file: PathBuf,
     /// What to list.
     #[arg(value_enum, default_value = "summary")]
-    pub part: InspectPart,
+    pub part: Part,
     /// The trust root to verify the head with; without it everything shown is only claimed by the file.
     #[arg(long)]
     pub root: Option<PathBuf>,
