@@ -17,6 +17,7 @@ use crate::durable;
 use crate::durable::FileError;
 use crate::failure::Outcome;
 use crate::local::LocalBlob;
+use crate::local::at;
 use crate::local::entry_path;
 use crate::local::expand;
 use crate::release::Chart;
@@ -122,13 +123,13 @@ fn documents(
 
 impl Gathered {
     fn chart(&mut self, chart: &Chart, folder: &Path) -> Outcome<index::Chart> {
-        let path = folder.join(chart.path.as_deref().unwrap_or(Path::new(".")));
+        let path = at(folder, chart.path.as_deref().unwrap_or(Path::new(".")));
         let packed = chart::pack(&path, &chart.name, chart.version.as_deref())?;
         let digest = packed.blob.digest;
         self.blobs.push((packed.blob, Stage::Application));
         let values = match &chart.values {
             Some(values) => {
-                let blob = LocalBlob::of_file(&folder.join(values), Some(YAML_MEDIA_TYPE))?;
+                let blob = LocalBlob::of_file(&at(folder, values), Some(YAML_MEDIA_TYPE))?;
                 let digest = blob.digest;
                 self.blobs.push((blob, Stage::Application));
                 Some(digest)
@@ -146,7 +147,7 @@ impl Gathered {
     }
 
     fn file(&mut self, file: &File, folder: &Path) -> Outcome<NodeFile> {
-        let path = folder.join(file.path.as_deref().unwrap_or(Path::new(".")));
+        let path = at(folder, file.path.as_deref().unwrap_or(Path::new(".")));
         let blob = LocalBlob::of_file(&path, None)?;
         blob.require(file.sha256)?;
         let digest = blob.digest;
@@ -191,7 +192,7 @@ impl Gathered {
     }
 
     fn document(&mut self, document: &Document, folder: &Path) -> Outcome<index::Document> {
-        let path = folder.join(&document.path);
+        let path = at(folder, &document.path);
         let blob = LocalBlob::of_file(&path, Some(text_media_type(&path)))?;
         let digest = blob.digest;
         self.blobs.push((blob, Stage::Documents));

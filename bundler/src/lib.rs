@@ -2,6 +2,7 @@
 //!
 //! It needs neither root nor a daemon nor a cluster. The same inputs give the same bytes.
 
+pub mod build;
 pub mod cache;
 pub mod chart;
 pub mod cli;
@@ -10,12 +11,16 @@ pub mod commands;
 pub mod fetch;
 pub mod gather;
 pub mod local;
+pub mod pending;
+pub mod plan;
 pub mod release;
 pub mod secrets;
+pub mod signing;
 pub mod source;
 pub mod trust;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub use program::durable;
 pub use program::failure;
@@ -26,7 +31,7 @@ use clap::Parser as _;
 /// Runs the program on its command line.
 pub fn main() -> ExitCode {
     let arguments = cli::Cli::parse();
-    let output = output::Output::for_process(arguments.json);
+    let output = Arc::new(output::Output::for_process(arguments.json));
     match commands::run(arguments.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output.fail(&failure),

@@ -156,6 +156,11 @@ impl Content {
     }
 }
 
+/// A path of the release file, as seen from here.
+pub fn at(folder: &Path, path: &Path) -> PathBuf {
+    folder.join(path).components().collect()
+}
+
 /// The files that a pattern below `folder` matches, in the order of their bytes; at least one.
 pub fn expand(folder: &Path, key: &'static str, pattern: &str) -> Outcome<Vec<PathBuf>> {
     let options = glob::MatchOptions {

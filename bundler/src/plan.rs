@@ -18,6 +18,7 @@ use bundle::timestamp::Timestamp;
 use bundle::write::BlobSource;
 
 use crate::cache::Cache;
+use crate::cache::CacheError;
 use crate::fetch::FetchedImage;
 use crate::gather::Gathered;
 use crate::local::Content;
@@ -50,11 +51,14 @@ pub fn plan<'a>(
     images: &[FetchedImage],
     gathered: Gathered,
     cache: &'a Cache,
-) -> (BundleIndex, Blobs<'a>) {
+) -> Result<(BundleIndex, Blobs<'a>), CacheError> {
     let mut table = Table::default();
     for blob in images.iter().flat_map(|image| &image.blobs) {
-        let pieces = blob.pieces.as_ref();
-        table.add(entry(blob.digest, blob.size, &blob.media_type, blob.stage), pieces, None);
+        let entry = entry(blob.digest, blob.size, &blob.media_type, blob.stage);
+        // The fetch has put it there; if it was lost since, the writer says so.
+        let cached = cache.get(&blob.digest)?;
+        let pieces = cached.as_ref().and_then(|cached| cached.pieces.as_ref());
+        table.add(entry, pieces, None);
     }
     for (blob, stage) in gathered.blobs {
         let entry = entry(blob.digest, blob.size, blob.media_type, stage);
@@ -71,10 +75,10 @@ pub fn plan<'a>(
         sequence: decided.sequence,
         rollback_floor: release.rollback_floor,
         released_at: decided.released_at,
-        platforms: decided.platforms,
         upgrade_from: release.upgrade_from.clone(),
         required: release.required,
-        images: index_images(release, images),
+        images: index_images(release, &decided.platforms, images),
+        platforms: decided.platforms,
         charts: gathered.charts,
         manifests: gathered.manifests,
         files: gathered.files,
@@ -91,7 +95,7 @@ pub fn plan<'a>(
         cache,
         local: table.local,
     };
-    (index, blobs)
+    Ok((index, blobs))
 }
 
 /// Blobs by digest, while they are being collected.
@@ -138,7 +142,7 @@ fn entry(digest: Digest, size: u64, media_type: &str, stage: Stage) -> BlobEntry
 }
 
 /// Images by name, so that the order in which they arrived leaves no trace.
-fn index_images(release: &Release, fetched: &[FetchedImage]) -> Vec<Image> {
+fn index_images(release: &Release, platforms: &[Platform], fetched: &[FetchedImage]) -> Vec<Image> {
     let stages: BTreeMap<_, _> = release
         .images
         .iter()
@@ -149,8 +153,11 @@ fn index_images(release: &Release, fetched: &[FetchedImage]) -> Vec<Image> {
         .map(|image| Image {
             name: image.name.clone(),
             digest: image.digest,
-            platforms: image.platforms.clone(),
-            stage: stages.get(&image.name).copied().unwrap_or(Stage::Application),
+            platforms: platforms.to_vec(),
+            stage: stages
+                .get(&image.name)
+                .copied()
+                .unwrap_or(Stage::Application),
             referrers: Vec::new(),
         })
         .collect();

@@ -7,6 +7,7 @@ use std::io;
 use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 
 use bundle::fault::Blame;
 use bundle::fault::Fact;
@@ -66,6 +67,16 @@ pub fn open(path: &Path, arguments: &PasswordArgs, output: &Output) -> Outcome<S
     }
     let password = existing_password(path, arguments)?;
     Ok(file.open(Some(&password)).map_err(failed)?)
+}
+
+/// Opens several secret key files.
+pub fn open_all(
+    paths: &[PathBuf],
+    arguments: &PasswordArgs,
+    output: &Output,
+) -> Outcome<Vec<SecretKey>> {
+    let open = |path: &PathBuf| open(path, arguments, output);
+    paths.iter().map(open).collect()
 }
 
 /// Reads a public key file.

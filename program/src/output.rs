@@ -165,7 +165,8 @@ impl Output {
         }
     }
 
-    fn end_step(&self) {
+    /// Ends the step under way without a word; a result or a `Done` event does so by itself.
+    pub fn end_step(&self) {
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bar) = std::mem::take(&mut *step).bar {
             bar.finish_and_clear();

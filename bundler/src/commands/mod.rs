@@ -5,8 +5,12 @@ mod inspect;
 mod key;
 mod license;
 mod root;
+mod sign;
 mod verify;
 
+use std::sync::Arc;
+
+use crate::build;
 use crate::cli::Command;
 use crate::cli::KeyCommand;
 use crate::cli::LicenseCommand;
@@ -15,7 +19,7 @@ use crate::failure::Outcome;
 use crate::output::Output;
 
 /// Runs one command.
-pub fn run(command: Command, output: &Output) -> Outcome {
+pub fn run(command: Command, output: &Arc<Output>) -> Outcome {
     match command {
         Command::Init(arguments) => init::run(&arguments, output),
         Command::Key(KeyCommand::New(arguments)) => key::make(&arguments, output),
@@ -27,21 +31,7 @@ pub fn run(command: Command, output: &Output) -> Outcome {
         Command::License(LicenseCommand::Show(arguments)) => license::show(&arguments, output),
         Command::Verify(arguments) => verify::run(&arguments, output),
         Command::Inspect(arguments) => inspect::run(&arguments, output),
-        Command::Build(_) | Command::Sign(_) => Err(NotYet.into()),
-    }
-}
-
-/// A command that is not done yet.
-#[derive(Debug, thiserror::Error)]
-#[error("this command is not in this version")]
-struct NotYet;
-
-impl bundle::fault::Fault for NotYet {
-    fn code(&self) -> &'static str {
-        "NOT_IN_THIS_VERSION"
-    }
-
-    fn blame(&self) -> bundle::fault::Blame {
-        bundle::fault::Blame::Usage
+        Command::Build(arguments) => build::run(&arguments, output),
+        Command::Sign(arguments) => sign::run(&arguments, output),
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use bundle::Digest;
+use bundle::index;
 use bundle::index::FileMode;
 use bundle::index::FileRole;
 use bundle::name::EntryPath;
@@ -28,6 +29,16 @@ pub enum Stage {
     /// After that.
     #[default]
     Application,
+}
+
+impl Stage {
+    /// The stage of its layers in the bundle.
+    pub const fn of_blobs(self) -> index::Stage {
+        match self {
+            Self::Cluster => index::Stage::Cluster,
+            Self::Application => index::Stage::Application,
+        }
+    }
 }
 
 /// Where an image is fetched from.

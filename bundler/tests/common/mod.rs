@@ -1,5 +1,8 @@
 //! A vendor's desk: a folder, the program, and what it answers.
 #![expect(clippy::unwrap_used, reason = "a test's own set-up may end the test")]
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+pub(crate) mod layout;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,6 +23,17 @@ impl Desk {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Writes a text file, its folder too.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        self.write_bytes(name, text.as_bytes());
+    }
+
+    pub(crate) fn write_bytes(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
 
     /// The program in this folder, with nothing of the caller's environment that matters to it.
