@@ -11,13 +11,23 @@ use program::inspect::Part;
 
 /// Bring a bundle to a site without internet: trust, verify, import, install.
 #[derive(Debug, Parser)]
-#[command(name = "installer", version, max_term_width = 100, subcommand_required = true)]
+#[command(
+    name = "installer",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
 pub struct Cli {
     /// Print one JSON object on standard output, errors included; progress stays on standard error.
     #[arg(long, global = true)]
     pub json: bool,
     /// The store of this machine.
-    #[arg(long, global = true, default_value = "/var/lib/sealift", env = "SEALIFT_STORE")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "/var/lib/sealift",
+        env = "SEALIFT_STORE"
+    )]
     pub store: PathBuf,
     /// What to do.
     #[command(subcommand)]

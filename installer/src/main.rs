@@ -1,5 +1,7 @@
-//! x
-mod observe;
-mod plan;
-mod words;
-fn main() {}
+//! The `installer` program: everything is in the library, so that it can be tested without a process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    installer::main()
+}

@@ -113,14 +113,19 @@ impl<F: Fs> Store<F> {
         clock: Timestamp,
     ) -> Result<VerifiedHead, AdmitError> {
         let head = UntrustedHead::read(reader).map_err(AdmitError::Head)?;
-        let verify = |trust: &Trust| head.clone().verify(trust);
-        let head = self.first_trusted(verify, TrustError::is_untrusted, AdmitError::Trust)?;
+        let head = self.verify_head(&head)?;
         self.trust_state()?.judge_bundle(head.verified(), site)?;
         if let Some(license) = self.license_for(head.index())? {
             license.allows_release(head.index())?;
-            license.allows_action(Action::Upgrade, self.now(clock)?)?;
+            license.allows_action(Action::Upgrade, self.judging_time(clock)?)?;
         }
         Ok(head)
+    }
+
+    /// Verifies a head with the pinned roots, and holds it against nothing else.
+    pub fn verify_head(&self, head: &UntrustedHead) -> Result<VerifiedHead, AdmitError> {
+        let verify = |trust: &Trust| head.clone().verify(trust);
+        self.first_trusted(verify, TrustError::is_untrusted, AdmitError::Trust)
     }
 
     /// Imports the payload behind a head that [`Store::open_bundle`] gave, and keeps what the site has learnt by it.
@@ -272,7 +277,7 @@ impl<F: Fs> Store<F> {
     }
 
     /// The time to judge licenses by: this machine's clock, never before the floor.
-    fn now(&self, clock: Timestamp) -> Result<Timestamp, StoreError> {
+    pub fn judging_time(&self, clock: Timestamp) -> Result<Timestamp, StoreError> {
         let floor = self.trust_state()?.clock_floor();
         Ok(floor.map_or(clock, |floor| floor.now(clock)))
     }

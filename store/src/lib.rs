@@ -27,6 +27,7 @@ pub mod fs;
 pub mod id;
 pub mod import;
 pub mod inbox;
+pub mod intake;
 mod journal;
 
 mod layout;
