@@ -74,6 +74,27 @@ impl HeadFiles {
         Digest::of(&self.bundle_json)
     }
 
+    /// Encodes what proves the index: all files but `bundle.json`. It is kept beside the index where there is no bundle.
+    pub fn proof(&self) -> Result<Vec<u8>, HeadError> {
+        let files = Self {
+            bundle_json: Vec::new(),
+            ..self.clone()
+        };
+        members::encode(&files, &[])
+    }
+
+    /// Puts an index and its proof together again; nothing is verified yet.
+    pub fn from_proof(bundle_json: Vec<u8>, proof: &[u8]) -> Result<Self, HeadError> {
+        let (files, packing_json) = members::decode(proof)?;
+        if !files.bundle_json.is_empty() || !packing_json.is_empty() {
+            return Err(HeadError::NotCanonical { at: 0 });
+        }
+        Ok(Self {
+            bundle_json,
+            ..files
+        })
+    }
+
     /// All signatures of the index, the first one first.
     pub fn signatures(&self) -> impl Iterator<Item = &[u8]> {
         self.signature

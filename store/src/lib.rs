@@ -29,7 +29,6 @@ pub mod import;
 pub mod inbox;
 pub mod intake;
 mod journal;
-
 mod layout;
 pub mod limits;
 pub mod partial;

@@ -18,6 +18,7 @@ mod batches;
 mod opening;
 mod partials;
 mod real;
+mod records;
 
 const CLUSTER: Incarnation = Incarnation::from_bytes([7; 16]);
 const PIECE_LOG2: u8 = 12;

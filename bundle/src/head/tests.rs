@@ -231,3 +231,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_proof_and_its_index_make_the_head_again() {
+    let head = full();
+    let proof = head.proof().unwrap();
+    let again = HeadFiles::from_proof(head.bundle_json.clone(), &proof).unwrap();
+    assert_eq!(again, head);
+    let whole = super::members::encode(&head, b"{}").unwrap();
+    assert!(HeadFiles::from_proof(Vec::new(), &whole).is_err());
+    for cut in (0..proof.len()).step_by(97) {
+        assert!(HeadFiles::from_proof(Vec::new(), &proof[..cut]).is_err());
+    }
+}
