@@ -33,9 +33,9 @@ impl<F: Fs> Store<F> {
         todo!()
     }
 
-    /// Moves a file of the inbox that was refused to the quarantine.
-    pub fn reject_inbox(&self, name: &str) -> Result<()> {
-        let _ = name;
+    /// Moves a file of the inbox that was refused to the quarantine, with the reason in a file beside it.
+    pub fn reject_inbox(&self, name: &str, reason: &str) -> Result<()> {
+        let _ = (name, reason);
         todo!()
     }
 }

@@ -70,8 +70,7 @@ impl Config {
     ///
     /// A file that is named must exist; [`DEFAULT_FILE`] need not.
     pub fn load(file: Option<&Path>, typed: Written) -> Result<Self, ConfigError> {
-        let written = typed.over(read_file(file)?);
-        Self::settle(written)
+        Self::settle(load_written(file, typed)?)
     }
 
     /// Gives every key its value or default, and checks what keys say together.
@@ -106,12 +105,12 @@ impl Config {
         match written.node {
             Some(node) if problems.is_empty() => Ok(Self {
                 node,
-                store: written.store.unwrap_or_else(|| "/var/lib/sealift".into()),
+                store: written.store.unwrap_or_else(default_store),
                 listen: written
                     .listen
                     .unwrap_or_else(|| ([0, 0, 0, 0], 7401).into()),
                 peers: written.peers.unwrap_or_default(),
-                ca: written.ca.unwrap_or_else(|| "/etc/sealift/ca.pem".into()),
+                ca: written.ca.unwrap_or_else(default_ca),
                 certificate: written
                     .certificate
                     .unwrap_or_else(|| "/etc/sealift/node.pem".into()),
@@ -148,6 +147,21 @@ impl Config {
             budget: self.budget,
         }
     }
+}
+
+/// Reads the file and lays what was typed over it, without asking whether that is enough for a daemon.
+pub fn load_written(file: Option<&Path>, typed: Written) -> Result<Written, ConfigError> {
+    Ok(typed.over(read_file(file)?))
+}
+
+/// Where the store is when nothing else is said.
+pub fn default_store() -> PathBuf {
+    "/var/lib/sealift".into()
+}
+
+/// Where the authority's certificate is when nothing else is said.
+pub fn default_ca() -> PathBuf {
+    "/etc/sealift/ca.pem".into()
 }
 
 /// Where the daemon listens for local commands when nothing else is said.

@@ -4,12 +4,15 @@
 //! through [`env`](mod@env).
 
 pub mod ca;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod contents;
 pub mod control;
 pub mod env;
 pub mod handle;
 pub mod images;
+pub mod intake;
 pub mod metrics;
 pub mod net;
 pub mod settings;
@@ -20,9 +23,25 @@ mod bandwidth;
 mod counters;
 mod engine;
 mod holdings;
+mod inbox;
 mod node;
 mod pieces;
 mod replicate;
 mod wire;
 
 pub use engine::Syncd;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use program::Output;
+
+/// Runs the program on its command line.
+pub fn main() -> ExitCode {
+    let arguments = cli::Cli::parse();
+    let output = Output::for_process(arguments.json);
+    match commands::run(arguments, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}

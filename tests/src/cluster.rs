@@ -82,6 +82,7 @@ impl Cluster {
                 .collect();
             let address = addresses.get(name).context("every node has an address")?;
             node.write_config(*address, &peers, &plan.config)?;
+            node.syncd_does(&["init"])?;
             nodes.insert(name.clone(), node);
         }
         Ok(Self { nodes, links })

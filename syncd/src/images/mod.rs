@@ -17,6 +17,7 @@ mod name;
 mod range;
 mod refusal;
 mod serve;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use endpoint::Endpoint;
 pub use layout::LayoutSource;
 pub use name::Repository;
 pub use serve::serve;
+pub use stored::StoredImages;
 
 use std::io;
 

@@ -1,0 +1,212 @@
+//! The command line as typed: one struct a command. What the words mean is decided in `commands`.
+
+use std::path::PathBuf;
+
+use api::sync::NodeName;
+use bundle::Digest;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+
+use crate::config::Written;
+
+/// Replicate the store of a master to the other masters, and look after it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "syncd",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+pub struct Cli {
+    /// Print one JSON object on standard output, errors included; progress stays on standard error.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Configuration file; /etc/sealift/syncd.toml when absent, which need not exist.
+    #[arg(long, global = true, env = "SEALIFT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands, in the order in which an operator meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the cluster's certificate authority, and certificates for its nodes.
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Make this node's store, once; a directory with anything else in it is refused.
+    Init(PlaceArgs),
+    /// Run the daemon until SIGTERM or SIGINT.
+    Run(Box<RunArgs>),
+    /// Import a bundle or a license into this node's store, and wait until enough masters hold it.
+    Import(ImportArgs),
+    /// Show who has what, and which masters can be lost.
+    Status(PlaceArgs),
+    /// Read blobs again from the disk and hash them; what is damaged is fetched again from a peer.
+    Verify(VerifyArgs),
+    /// Write a bundle of the store to a file again, with the signed head that came in.
+    Export(ExportArgs),
+    /// List every complete blob of this node's store.
+    Inventory(PlaceArgs),
+}
+
+/// `syncd ca`.
+#[derive(Debug, Subcommand)]
+pub enum CaCommand {
+    /// Make ca.pem and ca.key; nothing is ever overwritten.
+    Init {
+        /// Where to write them.
+        #[arg(long, value_name = "DIR", default_value = "/etc/sealift")]
+        out: PathBuf,
+    },
+    /// Make node.pem and node.key for one node, and put ca.pem beside them.
+    Issue {
+        /// The node's name, a host name.
+        node: NodeName,
+        /// The authority's directory, with ca.pem and ca.key.
+        #[arg(long, value_name = "DIR", default_value = "/etc/sealift")]
+        ca: PathBuf,
+        /// Where to write them.
+        #[arg(long, value_name = "DIR", default_value = "/etc/sealift")]
+        out: PathBuf,
+    },
+}
+
+/// `syncd run`: every key of the configuration.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Every key of the configuration.
+    #[command(flatten)]
+    pub written: Written,
+    /// What is logged to standard error: error, warn, info, debug, trace, or targets such as syncd::net=debug
+    #[arg(
+        long,
+        env = "SEALIFT_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+    /// How a line of the log looks
+    #[arg(long, env = "SEALIFT_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where a command finds the store and the daemon, when the configuration does not say it.
+#[derive(Debug, Default, Args)]
+pub struct PlaceArgs {
+    /// Directory of the store [default: /var/lib/sealift]
+    #[arg(long, env = "SEALIFT_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Socket of the daemon [default: /run/sealift/syncd.sock]
+    #[arg(long, env = "SEALIFT_CONTROL", value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
+}
+
+/// `syncd import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A bundle (.airgap) or a license (.lic); `-` reads standard input, once and without a temporary copy.
+    pub file: PathBuf,
+    /// How many masters must hold all of it before this returns: this one, more than half, or every one.
+    ///
+    /// `local` works without a running daemon.
+    #[arg(long, value_enum, default_value = "majority")]
+    pub wait: WaitArg,
+    /// Where store and daemon are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// How many masters must hold an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WaitArg {
+    /// This one.
+    Local,
+    /// More than half of the members, this one included.
+    Majority,
+    /// Every member.
+    All,
+}
+
+/// `syncd verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The blobs to verify.
+    #[arg(
+        value_name = "DIGEST",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub blobs: Vec<Digest>,
+    /// Verify every blob of the store.
+    #[arg(long)]
+    pub all: bool,
+    /// Where store and daemon are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// `syncd export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The bundle's id, or its first digits as far as they tell it apart; `syncd status --json` shows them.
+    pub id: String,
+    /// Where to write the bundle; an existing file is never overwritten.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Where store and daemon are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+impl PlaceArgs {
+    /// The same as configuration.
+    pub fn written(&self) -> Written {
+        Written {
+            store: self.store.clone(),
+            control: self.control.clone(),
+            ..Written::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_key_is_a_flag_and_a_variable_of_one_name() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        for argument in run
+            .get_arguments()
+            .filter(|argument| argument.get_id() != "help")
+        {
+            let name = argument.get_long().unwrap();
+            let variable = format!("SEALIFT_{}", name.to_uppercase().replace('-', "_"));
+            assert_eq!(
+                argument.get_env().unwrap().to_str(),
+                Some(variable.as_str())
+            );
+        }
+    }
+}

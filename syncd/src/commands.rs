@@ -1,0 +1,51 @@
+//! What each command does, from what was typed to what is shown.
+
+mod export;
+mod import;
+mod init;
+mod inventory;
+mod pace;
+mod place;
+mod run;
+mod status;
+mod verify;
+
+use program::Outcome;
+use program::Output;
+
+use crate::ca;
+use crate::cli::CaCommand;
+use crate::cli::Cli;
+use crate::cli::Command;
+
+/// Runs a command.
+pub fn run(cli: Cli, output: &Output) -> Outcome {
+    let config = cli.config.as_deref();
+    match cli.command {
+        Command::Ca(CaCommand::Init { out }) => {
+            ca::init(&out)?;
+            output.result(&serde_json::json!({ "authority": out }), |lines| {
+                lines.line(format!(
+                    "The authority is in {}. Keep ca.key: it names the nodes of this cluster.",
+                    out.display()
+                ));
+            })
+        }
+        Command::Ca(CaCommand::Issue { node, ca, out }) => {
+            ca::issue(&ca, &node, &out)?;
+            output.result(
+                &serde_json::json!({ "node": node, "directory": out }),
+                |lines| {
+                    lines.line(format!("{node} has its certificate in {}.", out.display()));
+                },
+            )
+        }
+        Command::Init(place) => init::run(&place::Place::find(config, &place)?, output),
+        Command::Run(arguments) => run::run(config, *arguments),
+        Command::Import(arguments) => import::run(config, &arguments, output),
+        Command::Status(place) => status::run(&place::Place::find(config, &place)?, output),
+        Command::Verify(arguments) => verify::run(config, &arguments, output),
+        Command::Export(arguments) => export::run(config, &arguments, output),
+        Command::Inventory(place) => inventory::run(&place::Place::find(config, &place)?, output),
+    }
+}
