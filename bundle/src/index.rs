@@ -87,7 +87,7 @@ pub struct BundleIndex {
     /// Texts for people; those with `accept` must be agreed to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub documents: Vec<Document>,
-    /// SPDX and CycloneDX documents.
+    /// SBOMs: documents in the SPDX or the `CycloneDX` format.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sboms: Vec<Document>,
     /// Customer licenses that travel with it.

@@ -276,23 +276,23 @@ impl<'de> serde::Deserializer<'de> for Node {
         self,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        match self {
-            Self::Null => visitor.visit_none(),
-            node => visitor.visit_some(node),
+        if self == Self::Null {
+            return visitor.visit_none();
         }
+        visitor.visit_some(self)
     }
 
-    /// The difference to serde_json: a struct is an object, never a list of its fields.
+    /// The difference to `serde_json`: a struct is an object, never a list of its fields.
     fn deserialize_struct<V: serde::de::Visitor<'de>>(
         self,
         name: &'static str,
         _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        match self {
-            Self::Object(_) => self.deserialize_any(visitor),
-            _ => Err(Self::Error::custom(format_args!("{name} is not an object"))),
+        if matches!(self, Self::Object(_)) {
+            return self.deserialize_any(visitor);
         }
+        Err(Self::Error::custom(format_args!("{name} is not an object")))
     }
 
     fn deserialize_newtype_struct<V: serde::de::Visitor<'de>>(
@@ -309,10 +309,10 @@ impl<'de> serde::Deserializer<'de> for Node {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        match self {
-            Self::Text(variant) => visitor.visit_enum(variant.into_deserializer()),
-            _ => Err(Self::Error::custom(format_args!("{name} is not a string"))),
+        if let Self::Text(variant) = self {
+            return visitor.visit_enum(variant.into_deserializer());
         }
+        Err(Self::Error::custom(format_args!("{name} is not a string")))
     }
 
     serde::forward_to_deserialize_any! {

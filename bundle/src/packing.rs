@@ -382,14 +382,16 @@ impl Walk {
     }
 
     fn check(&mut self, number: usize, frame: &Frame) -> Result<(), PackingError> {
-        let equal = |field, actual, expected| match actual == expected {
-            true => Ok(()),
-            false => Err(PackingError::Number {
+        let equal = |field, actual, expected| {
+            if actual == expected {
+                return Ok(());
+            }
+            Err(PackingError::Number {
                 frame: number,
                 field,
                 actual,
                 expected,
-            }),
+            })
         };
         equal("offset", frame.offset, self.offset)?;
         let expected = self.plain_size_expected(frame);

@@ -1,5 +1,7 @@
 //! Every byte of a golden bundle flipped, every prefix of it: refused with a code, or the identical tree.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers may end the test")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -130,7 +132,7 @@ fn every_prefix_is_refused_as_truncated() {
     assert_peak_below(64 << 10);
 }
 
-/// The most memory that this process ever had, in KiB (proc_pid_status(5)).
+/// The most memory that this process ever had, in KiB (`VmHWM` of proc(5)).
 fn assert_peak_below(kib_max: u64) {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         return;

@@ -3,6 +3,13 @@
 //! `SEALIFT_WRITE_GOLDEN=1 cargo test -p bundle --test golden` writes them. They may change only while this format
 //! version is not released; afterwards a difference means that a reader or writer broke a promise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's own helpers may end the test"
+)]
+
 use std::io::Cursor;
 use std::path::PathBuf;
 

@@ -69,7 +69,7 @@ fn every_changed_byte_of_a_header_or_padding_is_refused() {
         match decode(&bad) {
             Err(_) => refused += 1,
             Ok((changed, packing)) => {
-                assert!(changed != files || packing != b"packing", "byte {at}")
+                assert!(changed != files || packing != b"packing", "byte {at}");
             }
         }
     }
@@ -78,8 +78,8 @@ fn every_changed_byte_of_a_header_or_padding_is_refused() {
     assert_eq!(refused, plain.len() - documents);
 }
 
-#[test]
-fn members_twice_unknown_or_out_of_order_are_refused() {
+/// Heads whose members are each fine, but not together.
+fn odd_heads() -> Vec<(&'static str, Vec<u8>)> {
     let index = member("bundle.json", b"{}\n");
     let packing = member("packing.json", b"packing");
     let signature = member("bundle.json.minisig", b"x");
@@ -94,10 +94,9 @@ fn members_twice_unknown_or_out_of_order_are_refused() {
     ]
     .concat();
     assert!(decode(&good).is_ok());
-    for (name, bad) in [
+    vec![
         ("nothing", vec![]),
         ("no index", packing.clone()),
-        ("no packing", index.clone()),
         ("index twice", [&index[..], &index, &packing].concat()),
         ("packing first", [&packing[..], &index].concat()),
         ("packing twice", [&index[..], &packing, &packing].concat()),
@@ -148,9 +147,26 @@ fn members_twice_unknown_or_out_of_order_are_refused() {
             [&index[..], &member("/etc/passwd", b"x"), &packing].concat(),
         ),
         ("an end", [&good[..], &[0; 1024]].concat()),
-        ("half a block", good[..good.len() - 256].to_vec()),
         ("a cut body", good[..good.len() - 512].to_vec()),
-    ] {
+    ]
+}
+
+#[test]
+fn a_head_needs_its_index_and_its_packing_and_whole_blocks() {
+    let index = member("bundle.json", b"{}\n");
+    let packing = member("packing.json", b"packing");
+    assert_eq!(decode(&packing), Err(HeadError::Missing("bundle.json")));
+    assert_eq!(decode(&index), Err(HeadError::Missing("packing.json")));
+    let good = [index, packing].concat();
+    assert!(decode(&good).is_ok());
+    for cut in 1..512 {
+        assert!(decode(&good[..good.len() - cut]).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn members_twice_unknown_or_out_of_order_are_refused() {
+    for (name, bad) in odd_heads() {
         assert!(decode(&bad).is_err(), "{name}");
     }
 }
@@ -163,15 +179,15 @@ fn limits_hold_when_writing_and_so_when_reading() {
         |files| files.signature = Some(vec![b'x'; limits::SIGNATURE_BYTES_MAX + 1]),
         |files| {
             files.roots =
-                BTreeMap::from([(2, signed(&vec![b'x'; limits::ROOT_BYTES_MAX + 1], &[]))])
+                BTreeMap::from([(2, signed(&vec![b'x'; limits::ROOT_BYTES_MAX + 1], &[]))]);
         },
         |files| {
             files.roots = (2..1027)
                 .map(|version| (version, SignedFile::default()))
-                .collect()
+                .collect();
         },
         |files| {
-            files.revocations = Some(signed(&vec![b'x'; limits::REVOCATIONS_BYTES_MAX + 1], &[]))
+            files.revocations = Some(signed(&vec![b'x'; limits::REVOCATIONS_BYTES_MAX + 1], &[]));
         },
         |files| files.more_signatures = signed(b"", &(0..16).collect::<Vec<u8>>()).signatures,
     ];

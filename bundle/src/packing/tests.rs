@@ -5,6 +5,7 @@ use crate::fault::Fault as _;
 use crate::index::BundleIndex;
 use crate::index::Stage;
 use crate::packing::Codec;
+use crate::packing::Frame;
 use crate::packing::Packing;
 use crate::packing::PackingError;
 use crate::read::ReadError;
@@ -88,8 +89,8 @@ fn the_length_depends_only_on_the_number_of_frames() {
 fn every_number_follows_from_the_others() {
     let (packing, index) = good();
     for frame in 0..packing.frames.len() {
-        for change in [
-            (|frame| frame.offset += 1) as fn(&mut super::Frame),
+        let changes: [fn(&mut Frame); 10] = [
+            |frame| frame.offset += 1,
             |frame| frame.plain_size += 1,
             |frame| frame.plain_size -= 1,
             |frame| frame.plain_size = 0,
@@ -99,7 +100,8 @@ fn every_number_follows_from_the_others() {
             |frame| frame.size = 99_999_999,
             |frame| frame.size += 1,
             |frame| frame.offset = u64::MAX,
-        ] {
+        ];
+        for change in changes {
             let mut bad = packing.clone();
             change(&mut bad.frames[frame]);
             assert!(parse(&bad, &index).is_err(), "{:?}", bad.frames[frame]);
@@ -110,8 +112,8 @@ fn every_number_follows_from_the_others() {
 #[test]
 fn frames_missing_swapped_or_twice_are_refused() {
     let (packing, index) = good();
-    for change in [
-        (|packing| packing.frames.truncate(5)) as fn(&mut Packing),
+    let changes: [fn(&mut Packing); 10] = [
+        |packing| packing.frames.truncate(5),
         |packing| {
             packing.frames.remove(0);
         },
@@ -127,7 +129,8 @@ fn frames_missing_swapped_or_twice_are_refused() {
         |packing| {
             packing.omitted.insert(packing.bundle);
         },
-    ] {
+    ];
+    for change in changes {
         let mut bad = packing.clone();
         change(&mut bad);
         assert!(parse(&bad, &index).is_err());

@@ -261,7 +261,7 @@ fn frames_of_odd_compressors_are_refused() {
                 compress(&part.plain()[..512], |_| {}),
                 compress(&part.plain()[512..], |_| {}),
             ]
-            .concat()
+            .concat();
         },
         |part| part.bytes.push(0),
     ];
@@ -324,8 +324,8 @@ fn frames_swapped_are_refused() {
 #[test]
 fn nothing_may_follow_the_last_frame() {
     let good = &GOOD[..];
-    for tail in [&[0][..], &good, &[0; 1024]] {
-        let error = read(&[&good[..], tail].concat(), &mut MemorySink::default()).unwrap_err();
+    for tail in [&[0][..], good, &[0; 1024]] {
+        let error = read(&[good, tail].concat(), &mut MemorySink::default()).unwrap_err();
         assert!(matches!(error, ReadError::Trailing), "{error:?}");
     }
 }
@@ -350,7 +350,7 @@ fn unwanted_blobs_are_checked_all_the_same() {
         ..MemorySink::default()
     };
     assert_code(&read(&bad, &mut sink).unwrap_err(), "BUNDLE_DIGEST");
-    let summary = read(&*GOOD, &mut sink).unwrap();
+    let summary = read(&GOOD, &mut sink).unwrap();
     assert_eq!(
         (summary.members, summary.wanted, summary.wanted_bytes),
         (3, 0, 0)
@@ -386,7 +386,7 @@ impl PayloadSink for FailingSink {
 fn an_error_of_the_sink_ends_the_reading_at_any_call() {
     let good = &GOOD[..];
     for calls in 0..9 {
-        let mut payload = &good[..];
+        let mut payload = good;
         let head = read_head(&mut payload).unwrap();
         let error = read_payload(&head, payload, &mut FailingSink(calls), &mut |_| {}).unwrap_err();
         assert_code(&error, "DISK_FULL");
@@ -431,7 +431,7 @@ fn progress_ends_at_the_total() {
     let head = read_head(&mut payload).unwrap();
     let mut last = None;
     read_payload(&head, payload, &mut MemorySink::default(), &mut |event| {
-        last = Some(event)
+        last = Some(event);
     })
     .unwrap();
     let Some(ReadEvent::Progress {

@@ -128,7 +128,7 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
             let room = room.get_mut(..most).unwrap_or_default();
             let bytes = read_some(&mut reader, room).map_err(failed)?;
             if bytes == 0 {
-                return Err(differs(blob, "size", blob.size - left, blob.size).into());
+                return Err(differs(blob, "size", &(blob.size - left), &blob.size).into());
             }
             let read = room.get(..bytes).unwrap_or_default();
             hasher.update(read);
@@ -140,16 +140,16 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
         }
         if read_some(&mut reader, &mut [0]).map_err(failed)? > 0 {
             let more = format!("more than {}", blob.size);
-            return Err(differs(blob, "size", more, blob.size).into());
+            return Err(differs(blob, "size", &more, &blob.size).into());
         }
         let digest = hasher.finish();
         if digest != blob.digest {
-            return Err(differs(blob, "digest", digest, blob.digest).into());
+            return Err(differs(blob, "digest", &digest, &blob.digest).into());
         }
         if let Some((expected, pieces)) = pieces {
             let actual = Digest::of(&pieces.finish().to_bytes());
             if actual != expected {
-                return Err(differs(blob, "digest of its piece list", actual, expected).into());
+                return Err(differs(blob, "digest of its piece list", &actual, &expected).into());
             }
         }
         Ok(())
@@ -159,8 +159,8 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
 fn differs(
     blob: &BlobMember,
     field: &'static str,
-    actual: impl ToString,
-    expected: impl ToString,
+    actual: &dyn ToString,
+    expected: &dyn ToString,
 ) -> WriteError {
     WriteError::Blob {
         digest: blob.digest,

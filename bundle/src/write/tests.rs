@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::io::Cursor;
 use std::io::Read;
+use std::sync::LazyLock;
 
 use crate::head::HeadFiles;
 use crate::index::Stage;
@@ -33,7 +34,7 @@ fn fast() -> WriteOptions {
 }
 
 /// Members of all kinds and sizes around every cut.
-fn varied() -> Content {
+static VARIED: LazyLock<Content> = LazyLock::new(|| {
     let mut content = Content::default();
     content.add_image(
         "registry.example/shop/web:1",
@@ -63,11 +64,14 @@ fn varied() -> Content {
         }
     }
     content
-}
+});
+
+/// [`VARIED`], written once.
+static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| VARIED.write(&fast()));
 
 #[test]
 fn what_is_written_is_read_back() {
-    let content = varied();
+    let content = &*VARIED;
     let (bytes, written) = content.try_write(&fast()).unwrap();
     assert_eq!(usize::try_from(written.size), Ok(bytes.len()));
     let mut sink = MemorySink::default();
@@ -83,10 +87,9 @@ fn what_is_written_is_read_back() {
 
 #[test]
 fn other_tools_read_the_whole_as_one_tar() {
-    let content = varied();
-    let bytes = content.write(&fast());
+    let (content, bytes) = (&*VARIED, &BYTES[..]);
     let mut plain = Vec::new();
-    zstd::stream::read::Decoder::new(&bytes[..])
+    zstd::stream::read::Decoder::new(bytes)
         .unwrap()
         .read_to_end(&mut plain)
         .unwrap();
@@ -114,8 +117,7 @@ fn other_tools_read_the_whole_as_one_tar() {
 
 #[test]
 fn compressed_blobs_are_stored_and_others_compressed() {
-    let content = varied();
-    let bytes = content.write(&fast());
+    let bytes = &BYTES[..];
     let head = read_head(&mut &bytes[..]).unwrap();
     let members = head.packing().carried(head.index());
     for (number, member) in (2..).zip(&members) {
@@ -146,17 +148,19 @@ fn a_media_type_alone_does_not_store_a_blob() {
 
 #[test]
 fn the_same_content_gives_the_same_bytes() {
-    assert!(varied().write(&fast()) == varied().write(&fast()));
+    assert!(VARIED.write(&fast()) == *BYTES);
 }
 
 #[test]
 fn a_blob_that_changed_since_it_was_indexed_stops_the_writing() {
-    for (field, change) in [
-        ("digest", (|blob| blob[5] ^= 1) as fn(&mut Vec<u8>)),
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 3] = [
+        ("digest", |blob| blob[5] ^= 1),
         ("size", |blob| blob.push(0)),
         ("size", |blob| blob.truncate(512)),
-    ] {
-        let mut content = varied();
+    ];
+    for (field, change) in changes {
+        let mut content = VARIED.clone();
         let head = content.head();
         let (digest, _) = content
             .blobs
@@ -202,7 +206,7 @@ fn a_wrong_piece_list_stops_the_writing() {
 
 #[test]
 fn a_missing_blob_is_named() {
-    let mut content = varied();
+    let mut content = VARIED.clone();
     let head = content.head();
     let digest = *content.blobs.keys().next().unwrap();
     content.blobs.remove(&digest);
@@ -239,19 +243,19 @@ fn a_full_disk_stops_the_writing() {
             self.0.seek(to)
         }
     }
-    let content = varied();
+    let content = &*VARIED;
     let mut out = Small(Cursor::new(Vec::new()));
-    let error = write_bundle(&content.head(), &content, &mut out, &fast(), &|_| {}).unwrap_err();
+    let error = write_bundle(&content.head(), content, &mut out, &fast(), &|_| {}).unwrap_err();
     assert_eq!(crate::fault::Fault::code(&error), "DISK_FULL");
 }
 
 #[test]
 fn progress_ends_at_the_total() {
-    let content = varied();
+    let content = &*VARIED;
     let last = Cell::new((0, 1));
     write_bundle(
         &content.head(),
-        &content,
+        content,
         &mut Cursor::new(Vec::new()),
         &fast(),
         &|event| {
@@ -269,14 +273,14 @@ fn progress_ends_at_the_total() {
 
 #[test]
 fn a_new_head_leaves_the_payload_as_it_is() {
-    let content = varied();
+    let content = &*VARIED;
     let mut head = content.head();
     let unsigned = HeadFiles {
         signature: None,
         ..head.clone()
     };
     let mut old = Cursor::new(Vec::new());
-    write_bundle(&unsigned, &content, &mut old, &fast(), &|_| {}).unwrap();
+    write_bundle(&unsigned, content, &mut old, &fast(), &|_| {}).unwrap();
     let old = old.into_inner();
     let other = SecretKey::from_seed(&[8; 32]);
     let signature = Signature::sign(&other, &head.bundle_json, &content.index().purpose());
@@ -291,7 +295,7 @@ fn a_new_head_leaves_the_payload_as_it_is() {
     assert_eq!(read_head(&mut &new[..]).unwrap().head_files(), &head);
 
     let mut direct = Cursor::new(Vec::new());
-    write_bundle(&head, &content, &mut direct, &fast(), &|_| {}).unwrap();
+    write_bundle(&head, content, &mut direct, &fast(), &|_| {}).unwrap();
     assert!(direct.into_inner() == new);
 
     head.bundle_json.clear();
@@ -304,8 +308,7 @@ fn a_new_head_leaves_the_payload_as_it_is() {
 
 #[test]
 fn a_delta_is_the_same_bundle_without_what_the_receiver_has() {
-    let content = varied();
-    let whole = content.write(&fast());
+    let content = &*VARIED;
     let index = content.index();
     let large: Vec<_> = index
         .blobs
@@ -318,7 +321,7 @@ fn a_delta_is_the_same_bundle_without_what_the_receiver_has() {
     };
     let (delta, written) = content.try_write(&options).unwrap();
     assert!(delta.len() < 2 << 20);
-    assert_eq!(written.id, read_head(&mut &whole[..]).unwrap().id());
+    assert_eq!(written.id, read_head(&mut &BYTES[..]).unwrap().id());
 
     let lists = large.iter().filter_map(|blob| blob.pieces);
     let here: Vec<_> = options.omitted.iter().copied().chain(lists).collect();
@@ -350,7 +353,7 @@ fn a_delta_is_the_same_bundle_without_what_the_receiver_has() {
 
 #[test]
 fn a_delta_of_everything_is_hardly_more_than_its_head() {
-    let content = varied();
+    let content = &*VARIED;
     let options = WriteOptions {
         omitted: content
             .index()
