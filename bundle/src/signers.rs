@@ -267,8 +267,8 @@ impl Fault for SignersError {
             Problem::Revoked(_) => [
                 "BUNDLE_KEY_REVOKED",
                 "LICENSE_KEY_REVOKED",
-                "ROOT_KEY_REVOKED",
-                "REVOCATIONS_KEY_REVOKED",
+                "ROOT_UNTRUSTED_KEY", // root keys are replaced, never revoked
+                "REVOCATIONS_UNTRUSTED_KEY",
             ],
             Problem::Threshold { .. } => [
                 "BUNDLE_THRESHOLD",

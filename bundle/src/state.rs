@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use semver::Version;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -87,7 +88,7 @@ struct Licenses {
 }
 
 /// The newest release that was accepted, and how far the vendor lets a site go back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accepted {
     /// The release.
@@ -97,13 +98,15 @@ pub struct Accepted {
 }
 
 /// A release: its place in the order, and which one it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// Its place.
     pub position: Position,
     /// The bundle's id.
     pub id: Digest,
+    /// The version that people see; it follows from the id and decides nothing.
+    pub version: Version,
 }
 
 /// A place in the order of releases: epoch first, then sequence.
@@ -201,9 +204,9 @@ impl TrustState {
         };
         judge_release(&release(bundle), accepted, site.downgrade).map_err(|problem| {
             PolicyError::Release {
-                bundle: describe(bundle),
-                position: position(bundle),
-                site: accepted.newest,
+                product: product(bundle),
+                bundle: release(bundle),
+                site: accepted.newest.clone(),
                 floor: accepted.floor,
                 problem,
             }
@@ -394,7 +397,7 @@ fn judge_release(
     accepted: &Accepted,
     downgrade: Downgrade,
 ) -> Result<(), ReleaseProblem> {
-    let newest = accepted.newest;
+    let newest = &accepted.newest;
     if release.position == newest.position && release.id != newest.id {
         return Err(ReleaseProblem::Equivocation);
     }
@@ -436,14 +439,20 @@ fn raise_all<K: Ord + Clone>(map: &mut BTreeMap<K, Seen>, other: &BTreeMap<K, Se
 }
 
 fn raise_accepted(map: &mut BTreeMap<Key<3>, Accepted>, key: &Key<3>, accepted: &Accepted) {
-    let entry = map.entry(key.clone()).or_insert(*accepted);
-    entry.newest = entry.newest.max(accepted.newest);
+    let entry = map.entry(key.clone()).or_insert_with(|| accepted.clone());
+    if entry.newest < accepted.newest {
+        entry.newest = accepted.newest.clone();
+    }
     entry.floor = entry.floor.max(accepted.floor);
 }
 
 fn stream(bundle: &VerifiedIndex) -> Key<3> {
     let index = bundle.index();
     Key::of([&index.vendor, &index.product, &index.channel])
+}
+
+fn product(bundle: &VerifiedIndex) -> String {
+    format!("{}/{}", bundle.index().vendor, bundle.index().product)
 }
 
 fn position(bundle: &VerifiedIndex) -> Position {
@@ -457,12 +466,8 @@ fn release(bundle: &VerifiedIndex) -> Release {
     Release {
         position: position(bundle),
         id: bundle.id(),
+        version: bundle.index().version.clone(),
     }
-}
-
-fn describe(bundle: &VerifiedIndex) -> String {
-    let index = bundle.index();
-    format!("{}/{} {}", index.vendor, index.product, index.version)
 }
 
 fn license_key(license: &VerifiedLicense) -> Key<2> {

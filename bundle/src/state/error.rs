@@ -28,8 +28,8 @@ pub enum PolicyError {
     /// A release out of order.
     #[error("{}", release_sentence(*problem))]
     Release {
-        bundle: String,
-        position: Position,
+        product: String,
+        bundle: Release,
         site: Release,
         floor: Position,
         problem: ReleaseProblem,
@@ -90,7 +90,16 @@ impl Fault for PolicyError {
             },
             Self::Document {
                 document, problem, ..
-            } => document_code(*document, *problem),
+            } => match (document, problem) {
+                (Document::Bundle, ReleaseProblem::Equivocation) => "BUNDLE_EQUIVOCATION",
+                (Document::Bundle, _) => "BUNDLE_ROLLBACK",
+                (Document::License, ReleaseProblem::Equivocation) => "LICENSE_EQUIVOCATION",
+                (Document::License, _) => "LICENSE_ROLLBACK",
+                (Document::Root, ReleaseProblem::Equivocation) => "ROOT_EQUIVOCATION",
+                (Document::Root, _) => "ROOT_ROLLBACK",
+                (Document::Revocations, ReleaseProblem::Equivocation) => "REVOCATIONS_EQUIVOCATION",
+                (Document::Revocations, _) => "REVOCATIONS_ROLLBACK",
+            },
             Self::RevocationsMissing { .. } => "REVOCATIONS_MISSING",
             Self::LicenseSuperseded { .. } => "LICENSE_SUPERSEDED",
             Self::LicenseOther { .. } => "LICENSE_OTHER",
@@ -122,15 +131,15 @@ impl Fault for PolicyError {
                 ]
             }
             Self::Release {
+                product,
                 bundle,
-                position,
                 site,
                 floor,
                 problem,
             } => {
                 let mut facts = vec![
-                    Fact::new("bundle", format!("{bundle}, {}", place(*position))),
-                    Fact::new("site", place(site.position)),
+                    Fact::new("bundle", release(product, bundle)),
+                    Fact::new("site", release(product, site)),
                 ];
                 match problem {
                     ReleaseProblem::Older => {}
@@ -185,20 +194,6 @@ impl Fault for PolicyError {
     }
 }
 
-fn document_code(document: Document, problem: ReleaseProblem) -> &'static str {
-    let equal = problem == ReleaseProblem::Equivocation;
-    match document {
-        Document::Bundle if equal => "BUNDLE_EQUIVOCATION",
-        Document::Bundle => "BUNDLE_ROLLBACK",
-        Document::License if equal => "LICENSE_EQUIVOCATION",
-        Document::License => "LICENSE_ROLLBACK",
-        Document::Root if equal => "ROOT_EQUIVOCATION",
-        Document::Root => "ROOT_ROLLBACK",
-        Document::Revocations if equal => "REVOCATIONS_EQUIVOCATION",
-        Document::Revocations => "REVOCATIONS_ROLLBACK",
-    }
-}
-
 const fn label(document: Document) -> &'static str {
     match document {
         Document::Bundle => "bundle",
@@ -206,6 +201,10 @@ const fn label(document: Document) -> &'static str {
         Document::Root => "root",
         Document::Revocations => "list",
     }
+}
+
+fn release(product: &str, release: &Release) -> String {
+    format!("{product} {}, {}", release.version, place(release.position))
 }
 
 fn place(position: Position) -> String {
