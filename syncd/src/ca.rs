@@ -136,10 +136,10 @@ impl Authority {
 
     /// Makes a key and a certificate for both ends of a connection.
     pub fn issue(&self, node: &NodeName) -> Result<Issued, CaError> {
-        self.sign(node_params(node)?)
+        self.sign(&node_params(node)?)
     }
 
-    fn sign(&self, params: CertificateParams) -> Result<Issued, CaError> {
+    fn sign(&self, params: &CertificateParams) -> Result<Issued, CaError> {
         let key = KeyPair::generate_for(&PKCS_ED25519).map_err(CaError::Generate)?;
         let certificate = params
             .signed_by(&key, &self.issuer)
@@ -155,7 +155,7 @@ impl Authority {
     pub(crate) fn issue_expired(&self, node: &NodeName) -> Issued {
         let mut params = node_params(node).unwrap();
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
-        self.sign(params).unwrap()
+        self.sign(&params).unwrap()
     }
 }
 

@@ -81,7 +81,7 @@ pub struct RunArgs {
     /// Every key of the configuration.
     #[command(flatten)]
     pub written: Written,
-    /// What is logged to standard error: error, warn, info, debug, trace, or targets such as syncd::net=debug
+    /// What is logged to standard error: error, warn, info, debug, trace, or targets such as `syncd::net=debug`
     #[arg(
         long,
         env = "SEALIFT_LOG",

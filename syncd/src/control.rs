@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | [`api::sync::Status`] |
-//! | `GET /metrics` | the same as OpenMetrics text |
+//! | `GET /metrics` | the same as `OpenMetrics` text |
 //! | `POST /v1/rescan` | 204: the store has changed, look at it and tell the peers |
 //! | `POST /v1/suspect/{hex}` | 204: read this blob again, and fetch it again when it is damaged |
 //! | `GET /v1/copies/{hex}?wait=local\|majority\|all` | one line of [`Progress`] a change, until enough masters have it |
@@ -141,9 +141,9 @@ async fn copies(
 
 /// Waits, and tells every change; ends early when nobody reads any more.
 async fn tell_copies(handle: Handle, content: Digest, wait: Wait, lines: mpsc::Sender<String>) {
-    let (changes, mut changed) = mpsc::channel(PROGRESS_AHEAD);
+    let (changes, mut counts) = mpsc::channel(PROGRESS_AHEAD);
     let forward = async {
-        while let Some(copies) = changed.recv().await {
+        while let Some(copies) = counts.recv().await {
             if lines.send(line(copies)).await.is_err() {
                 return;
             }

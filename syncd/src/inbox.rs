@@ -9,24 +9,28 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use api::report::Effect;
 use api::report::Report;
 use bundle::fault::Blame;
+use bundle::fault::Fault;
 use notify::RecommendedWatcher;
 use notify::RecursiveMode;
 use notify::Watcher;
-use program::Failure;
 use store::RealFs;
 use store::Store;
+use store::import::ImportOptions;
+use store::intake::IntakeError;
+use store::intake::Taken;
+use store::intake::Told;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::Config;
 use crate::handle::Handle;
-use crate::intake;
-use crate::intake::Taken;
-use crate::intake::Told;
 
 /// Time between an event and the look, so that one copied file is one look.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -41,7 +45,7 @@ const ENDINGS: [&str; 2] = [".airgap", ".lic"];
 #[derive(Debug)]
 pub(crate) struct Inbox {
     store: Store<RealFs>,
-    directory: std::path::PathBuf,
+    directory: PathBuf,
     node: String,
     poll: Duration,
     handle: Handle,
@@ -61,9 +65,9 @@ enum Verdict {
     /// It is in the store.
     Taken(Taken),
     /// It will be refused again.
-    Refused(Failure),
+    Refused(IntakeError),
     /// Another look may find it complete, or more room.
-    Later(Failure),
+    Later(Box<dyn Fault>),
 }
 
 impl Inbox {
@@ -142,9 +146,9 @@ impl Inbox {
                 Verdict::Later(failure) => {
                     tracing::warn!(
                         file = file.name,
-                        code = failure.fault().code(),
+                        code = failure.code(),
                         "{}; it is tried again",
-                        failure.fault()
+                        failure
                     );
                     self.seen.insert(file.name, *seen);
                 }
@@ -157,51 +161,49 @@ impl Inbox {
         tracing::info!(file = name, bytes = seen.size, "importing from the inbox");
         let reader = match self.store.open_inbox(name) {
             Ok(reader) => reader,
-            Err(error) => return Verdict::Later(error.into()),
+            Err(error) => return Verdict::Later(Box::new(error)),
         };
         let told = &mut |told: Told<'_>| {
             if let Told::Head(head) = told {
                 tracing::info!(file = name, id = %head.id(), "the bundle is verified");
             }
         };
-        match intake::take_in(&self.store, &self.node, Path::new(name), reader, told) {
+        let options = ImportOptions {
+            origin: self.node.clone(),
+        };
+        match self.store.take_in(reader, clock::now(), &options, told) {
             Ok(taken) => Verdict::Taken(taken),
-            Err(failure) => weigh(failure, seen.since.elapsed()),
+            Err(error) => weigh(error, seen.since.elapsed()),
         }
     }
 
     fn remove(&self, name: &str, taken: &Taken) {
-        tracing::info!(file = name, id = %taken.id, "{} is imported", taken.title);
+        tracing::info!(file = name, id = %taken.id(), "{} is imported", taken.title());
         if let Err(error) = self.store.remove_inbox(name) {
             tracing::warn!(file = name, %error, "an imported file can't be removed from the inbox");
         }
     }
 
-    fn reject(&self, name: &str, failure: &Failure) {
-        let report = Report::of(failure.fault(), failure.effect());
-        tracing::warn!(
-            file = name,
-            code = report.code(),
-            "refused: {}",
-            failure.fault()
-        );
+    fn reject(&self, name: &str, error: &IntakeError) {
+        let report = Report::of(error, Effect::None);
+        tracing::warn!(file = name, code = report.code(), "refused: {error}");
         if let Err(error) = self.store.reject_inbox(name, &report.to_string()) {
             tracing::warn!(file = name, %error, "a refused file can't be moved to the quarantine");
         }
     }
 }
 
-/// Whether a failure will be the same at the next try. What is cut off may be a copy that is under way.
-fn weigh(failure: Failure, unchanged: Duration) -> Verdict {
-    let is_cut = failure.fault().code() == "BUNDLE_TRUNCATED" && unchanged < GROW;
-    match failure.fault().blame() {
-        Blame::Input | Blame::Policy if !is_cut => Verdict::Refused(failure),
+/// Whether an error will be the same at the next try. What is cut off may be a copy that is under way.
+fn weigh(error: IntakeError, unchanged: Duration) -> Verdict {
+    let is_cut = error.code() == "BUNDLE_TRUNCATED" && unchanged < GROW;
+    match error.blame() {
+        Blame::Input | Blame::Policy if !is_cut => Verdict::Refused(error),
         Blame::Input
         | Blame::Policy
         | Blame::Machine
         | Blame::Network
         | Blame::Usage
-        | Blame::Bug => Verdict::Later(failure),
+        | Blame::Bug => Verdict::Later(Box::new(error)),
     }
 }
 

@@ -12,7 +12,6 @@ pub mod control;
 pub mod env;
 pub mod handle;
 pub mod images;
-pub mod intake;
 pub mod metrics;
 pub mod net;
 pub mod settings;
@@ -20,6 +19,7 @@ pub mod view;
 
 mod backoff;
 mod bandwidth;
+mod clock;
 mod counters;
 mod engine;
 mod holdings;

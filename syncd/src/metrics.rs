@@ -1,4 +1,4 @@
-//! The status as metrics in the OpenMetrics text format, made anew for every scrape: nothing is counted twice.
+//! The status as metrics in the `OpenMetrics` text format, made anew for every scrape: nothing is counted twice.
 
 use api::sync::Copy;
 use api::sync::Link;

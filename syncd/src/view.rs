@@ -50,7 +50,7 @@ fn matrix(status: &Status) -> Vec<String> {
     let members: Vec<_> = status.nodes.iter().map(|node| &node.name).collect();
     let mut table = Table::new();
     table.load_style(NOTHING);
-    let head = members.iter().map(|name| name.to_string());
+    let head = members.iter().map(ToString::to_string);
     table.set_header(
         ["release".to_owned()]
             .into_iter()

@@ -30,7 +30,6 @@ use store::record::Kind;
 use super::pace::Pace;
 use super::place::Place;
 use crate::cli::ExportArgs;
-use crate::intake::bundle_title;
 
 /// Why there is nothing to export.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +61,7 @@ pub(super) fn run(config: Option<&Path>, arguments: &ExportArgs, output: &Output
         summary: format!("{}, {}", path.display(), bytes(written.size)),
         elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
-    let title = bundle_title(&index);
+    let title = format!("{}/{} {}", index.vendor, index.product, index.version);
     let result =
         serde_json::json!({ "id": written.id, "title": title, "path": path, "size": written.size });
     output.result(&result, |lines| {

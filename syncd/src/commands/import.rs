@@ -13,6 +13,7 @@ use api::event::Amount;
 use api::event::Event;
 use api::sync::Wait;
 use bundle::head::VerifiedHead;
+use program::Failure;
 use program::FileError;
 use program::Outcome;
 use program::Output;
@@ -20,18 +21,20 @@ use program::output::bytes;
 use program::output::count;
 use serde::Serialize;
 use store::import::ImportEvent;
+use store::import::ImportOptions;
+use store::import::ImportSummary;
+use store::intake::Taken;
+use store::intake::Told;
 
 use super::pace::Pace;
 use super::place::Place;
 use crate::cli::ImportArgs;
 use crate::cli::WaitArg;
+use crate::clock;
 use crate::config;
 use crate::config::Config;
 use crate::control::Client;
 use crate::control::Progress;
-use crate::intake;
-use crate::intake::Taken;
-use crate::intake::Told;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -60,13 +63,18 @@ pub(super) fn run(file: Option<&Path>, arguments: &ImportArgs, output: &Output) 
     let begun = Instant::now();
     let mut tell = Teller::new(output);
     let reader = open(&arguments.file)?;
-    let taken = intake::take_in(
-        &store,
-        config.node.as_str(),
-        &arguments.file,
-        reader,
-        &mut |told| tell.told(&told),
-    )?;
+    let options = ImportOptions {
+        origin: config.node.to_string(),
+    };
+    let taken = store
+        .take_in(reader, clock::now(), &options, &mut |told| tell.told(&told))
+        .map_err(|error| {
+            if error.is_partial() {
+                Failure::partial(error)
+            } else {
+                error.into()
+            }
+        })?;
     tell.done(&taken);
     let copies = spread(&daemon, &taken, arguments.wait, output)?;
     show(&taken, copies, begun.elapsed(), output)
@@ -102,9 +110,9 @@ fn spread(
     let told = &mut |progress: Progress| output.note(copies_line(progress));
     let waited = daemon
         .rescan()
-        .and_then(|()| daemon.wait_copies(&taken.id, wait, told));
+        .and_then(|()| daemon.wait_copies(&taken.id(), wait, told));
     // The import itself stands, whatever became of the wait.
-    Ok(Some(waited.map_err(program::Failure::partial)?))
+    Ok(Some(waited.map_err(Failure::partial)?))
 }
 
 fn copies_line(progress: Progress) -> String {
@@ -125,10 +133,10 @@ fn copies_line(progress: Progress) -> String {
 }
 
 fn show(taken: &Taken, copies: Option<Progress>, elapsed: Duration, output: &Output) -> Outcome {
-    let summary = taken.summary;
+    let summary = written(taken);
     let result = Result {
-        id: taken.id,
-        title: taken.title.clone(),
+        id: taken.id(),
+        title: taken.title(),
         written_blobs: summary.map_or(0, |summary| summary.written_blobs),
         written_bytes: summary.map_or(0, |summary| summary.written_bytes),
         skipped_blobs: summary.map_or(0, |summary| summary.skipped_blobs),
@@ -140,13 +148,21 @@ fn show(taken: &Taken, copies: Option<Progress>, elapsed: Duration, output: &Out
         lines.line(match copies {
             Some(copies) => format!(
                 "{} is on {} of {}.",
-                taken.title,
+                taken.title(),
                 copies.complete,
                 count(copies.members, "master")
             ),
-            None => format!("{} is on this master.", taken.title),
+            None => format!("{} is on this master.", taken.title()),
         });
     })
+}
+
+/// What a bundle's import has written.
+fn written(taken: &Taken) -> Option<&ImportSummary> {
+    match taken {
+        Taken::Bundle { summary, .. } => Some(summary),
+        Taken::License(_) => None,
+    }
 }
 
 /// Turns what an import tells into events, not more of them than a person can read.
@@ -215,7 +231,7 @@ impl<'a> Teller<'a> {
     }
 
     fn done(&self, taken: &Taken) {
-        let summary = match taken.summary {
+        let summary = match written(taken) {
             Some(summary) => {
                 let written = count(summary.written_blobs, "blob");
                 let size = bytes(summary.written_bytes);
@@ -224,7 +240,7 @@ impl<'a> Teller<'a> {
                     skipped => format!("{written}, {size}; {skipped} more were here"),
                 }
             }
-            None => taken.title.clone(),
+            None => taken.title(),
         };
         self.output.event(&Event::Done {
             step: "import".to_owned(),

@@ -78,7 +78,7 @@ impl Client {
 
     /// What the daemon knows of the cluster.
     pub fn status(&self) -> Result<Status> {
-        self.ask(Method::GET, "/v1/status", |answer| read_json(answer))
+        self.ask(Method::GET, "/v1/status", read_json)
     }
 
     /// Says that the store has changed.

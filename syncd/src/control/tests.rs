@@ -110,7 +110,7 @@ fn waiting_tells_every_count_and_ends_with_enough() {
     let mut told = Vec::new();
     let client = daemon.client();
     let last = client.wait_copies(&Digest::of(b"shop"), Wait::Majority, &mut |progress| {
-        told.push(progress.complete)
+        told.push(progress.complete);
     });
     assert_eq!(last.unwrap().complete, 2);
     assert_eq!(told.last(), Some(&2));
