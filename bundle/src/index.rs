@@ -31,6 +31,7 @@ mod tests;
 
 pub use check::Problem;
 pub use members::BlobMember;
+pub(crate) use members::MemberHasher;
 pub use members::MemberKind;
 
 /// What every reader of format version 1 has to be at least; written into `min_reader`.

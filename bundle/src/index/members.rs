@@ -1,11 +1,14 @@
 //! The members of a bundle's payload, in the order in which they lie in the file.
 
 use crate::digest::Digest;
+use crate::digest::Hasher;
 use crate::index::BlobEntry;
 use crate::index::BundleIndex;
 use crate::index::Stage;
 use crate::pieces;
 use crate::pieces::Cut;
+use crate::pieces::PieceHasher;
+use crate::pieces::PieceList;
 
 /// A member `blobs/sha256/<hex>` of the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,14 @@ impl BlobMember {
         format!("blobs/sha256/{}", self.digest.to_hex())
     }
 
+    /// The digest of its piece list, when it has one.
+    pub const fn pieces(&self) -> Option<Digest> {
+        match self.kind {
+            MemberKind::Blob { pieces } => pieces,
+            MemberKind::PieceList { .. } => None,
+        }
+    }
+
     fn piece_list(entry: &BlobEntry) -> Option<Self> {
         entry.pieces.map(|digest| Self {
             digest,
@@ -75,5 +86,32 @@ impl BundleIndex {
                 std::iter::once(BlobMember::blob(entry)).chain(BlobMember::piece_list(entry))
             })
             .collect()
+    }
+}
+
+/// Hashes a member while it streams by: as a whole and, where it has a piece list, piece by piece.
+#[derive(Debug)]
+pub(crate) struct MemberHasher {
+    whole: Hasher,
+    pieces: Option<PieceHasher>,
+}
+
+impl MemberHasher {
+    pub(crate) fn new(member: &BlobMember) -> Self {
+        Self {
+            whole: Hasher::new(),
+            pieces: member.pieces().map(|_digest| PieceHasher::standard()),
+        }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.whole.update(bytes);
+        if let Some(pieces) = &mut self.pieces {
+            pieces.update(bytes);
+        }
+    }
+
+    pub(crate) fn finish(self) -> (Digest, Option<PieceList>) {
+        (self.whole.finish(), self.pieces.map(PieceHasher::finish))
     }
 }

@@ -6,13 +6,12 @@ use std::sync::mpsc::Sender;
 use std::sync::mpsc::channel;
 use std::sync::mpsc::sync_channel;
 
-use crate::digest::Hasher;
+use crate::digest::Digest;
 use crate::head::VerifiedHead;
 use crate::index::BlobMember;
-use crate::index::MemberKind;
+use crate::index::MemberHasher;
 use crate::oci;
 use crate::packing::PackingError;
-use crate::pieces::PieceHasher;
 use crate::pieces::PieceList;
 use crate::read::PayloadSink;
 use crate::read::ReadError;
@@ -132,33 +131,24 @@ impl Members<'_> {
         member: &BlobMember,
         wanted: bool,
     ) -> Result<Option<PieceList>, ReadError> {
-        let list_digest = match member.kind {
-            MemberKind::Blob { pieces } => pieces,
-            MemberKind::PieceList { .. } => None,
-        };
-        let mut hasher = Hasher::new();
-        let mut pieces = list_digest.map(|digest| (digest, PieceHasher::standard()));
+        let mut hasher = MemberHasher::new(member);
         let mut left = member.size;
         while left > 0 {
             let bytes = self.stream.take(left)?;
             left -= u64::try_from(bytes.len()).unwrap_or(left);
             hasher.update(bytes);
-            if let Some((_, pieces)) = &mut pieces {
-                pieces.update(bytes);
-            }
             if wanted {
                 self.sink.data(bytes).map_err(ReadError::Sink)?;
             }
         }
+        let (digest, list) = hasher.finish();
         let what = || format!("blob {}", member.digest);
-        require_digest(what, hasher.finish(), member.digest)?;
-        let Some((digest, pieces)) = pieces else {
-            return Ok(None);
-        };
-        let list = pieces.finish();
-        let what = || format!("piece list of blob {}", member.digest);
-        require_digest(what, crate::Digest::of(&list.to_bytes()), digest)?;
-        Ok(Some(list))
+        require_digest(what, digest, member.digest)?;
+        if let (Some(list), Some(expected)) = (&list, member.pieces()) {
+            let what = || format!("piece list of blob {}", member.digest);
+            require_digest(what, Digest::of(&list.to_bytes()), expected)?;
+        }
+        Ok(list)
     }
 
     fn read_header(&mut self, name: &str, size: u64) -> Result<(), ReadError> {
@@ -179,8 +169,8 @@ impl Members<'_> {
 
 fn require_digest(
     what: impl Fn() -> String,
-    actual: crate::Digest,
-    expected: crate::Digest,
+    actual: Digest,
+    expected: Digest,
 ) -> Result<(), ReadError> {
     if actual == expected {
         return Ok(());

@@ -7,11 +7,9 @@ use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::sync_channel;
 
 use crate::digest::Digest;
-use crate::digest::Hasher;
 use crate::index::BlobMember;
-use crate::index::MemberKind;
+use crate::index::MemberHasher;
 use crate::packing::Codec;
-use crate::pieces::PieceHasher;
 use crate::tar;
 use crate::write::BlobSource;
 use crate::write::WriteError;
@@ -115,12 +113,7 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
             source,
         };
         let mut reader = self.source.open(&blob.digest).map_err(failed)?;
-        let list = match blob.kind {
-            MemberKind::Blob { pieces } => pieces,
-            MemberKind::PieceList { .. } => None,
-        };
-        let mut pieces = list.map(|digest| (digest, PieceHasher::standard()));
-        let mut hasher = Hasher::new();
+        let mut hasher = MemberHasher::new(blob);
         let mut left = blob.size;
         while left > 0 {
             let room = self.output.room()?;
@@ -130,11 +123,7 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
             if bytes == 0 {
                 return Err(differs(blob, "size", &(blob.size - left), &blob.size).into());
             }
-            let read = room.get(..bytes).unwrap_or_default();
-            hasher.update(read);
-            if let Some((_, pieces)) = &mut pieces {
-                pieces.update(read);
-            }
+            hasher.update(room.get(..bytes).unwrap_or_default());
             left -= u64::try_from(bytes).unwrap_or(left);
             self.output.advance(bytes)?;
         }
@@ -142,18 +131,28 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
             let more = format!("more than {}", blob.size);
             return Err(differs(blob, "size", &more, &blob.size).into());
         }
-        let digest = hasher.finish();
-        if digest != blob.digest {
-            return Err(differs(blob, "digest", &digest, &blob.digest).into());
-        }
-        if let Some((expected, pieces)) = pieces {
-            let actual = Digest::of(&pieces.finish().to_bytes());
-            if actual != expected {
-                return Err(differs(blob, "digest of its piece list", &actual, &expected).into());
-            }
-        }
-        Ok(())
+        Ok(require_right(blob, hasher)?)
     }
+}
+
+/// Requires the digests that the index has.
+fn require_right(blob: &BlobMember, hasher: MemberHasher) -> Result<(), WriteError> {
+    let (digest, list) = hasher.finish();
+    if digest != blob.digest {
+        return Err(differs(blob, "digest", &digest, &blob.digest));
+    }
+    if let (Some(list), Some(expected)) = (list, blob.pieces()) {
+        let actual = Digest::of(&list.to_bytes());
+        if actual != expected {
+            return Err(differs(
+                blob,
+                "digest of its piece list",
+                &actual,
+                &expected,
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn differs(
