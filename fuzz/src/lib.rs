@@ -9,6 +9,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use bundle::Digest;
+use bundle::head::HeadFiles;
 use bundle::head::UntrustedHead;
 use bundle::index::BlobMember;
 use bundle::index::BundleIndex;
@@ -25,6 +26,8 @@ use bundle::revocations::Revocations;
 use bundle::root::Root;
 use bundle::state::TrustState;
 use bundle::tar;
+use store::id::StoreId;
+use store::record::Record;
 
 pub mod seeds;
 
@@ -32,7 +35,7 @@ pub mod seeds;
 pub type Oracle = fn(&[u8]);
 
 /// All oracles, by the names of their targets.
-pub const ORACLES: [(&str, Oracle); 14] = [
+pub const ORACLES: [(&str, Oracle); 17] = [
     ("minisig", minisig),
     ("public_key", public_key),
     ("secret_key", secret_key),
@@ -47,6 +50,9 @@ pub const ORACLES: [(&str, Oracle); 14] = [
     ("tar_header", tar_header),
     ("bundle", whole_bundle),
     ("names", names),
+    ("proof", proof),
+    ("record", record),
+    ("store_id", store_id),
 ];
 
 /// A signature that we take has one spelling, and another implementation takes it as well.
@@ -161,6 +167,32 @@ pub fn head(data: &[u8]) {
     assert!(json.is_empty() || plain.windows(json.len()).any(|part| part == json));
     if let Ok(verified) = head.verify(seeds::trust()) {
         assert_eq!(verified.id(), seeds::index().1);
+    }
+}
+
+/// What proves an index is read and written back.
+pub fn proof(data: &[u8]) {
+    let (index, _) = seeds::index();
+    let json = index.to_bytes().expect("an honest index");
+    if let Ok(files) = HeadFiles::from_proof(json, data) {
+        assert_eq!(files.proof().expect("what is read can be written"), data);
+    }
+}
+
+/// A record of a store is read and written back.
+pub fn record(data: &[u8]) {
+    if let Ok(record) = Record::parse(data) {
+        assert_eq!(record.to_bytes(), data);
+    }
+}
+
+/// The mark of a store is read and written back.
+pub fn store_id(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Some(id) = StoreId::parse(text) {
+        assert_eq!(id.to_text(), text);
     }
 }
 

@@ -26,6 +26,8 @@ use bundle::tar;
 use bundle::verify::Trust;
 use bundle::write::BlobSource;
 use bundle::write::WriteOptions;
+use store::record::Order;
+use store::record::Record;
 
 /// Honest inputs by target.
 pub fn all() -> Vec<(&'static str, Vec<u8>)> {
@@ -58,6 +60,9 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("bundle", Vec::new()),
         ("bundle", vec![0, 9, 1, 3, 200, 255]),
+        ("proof", files().proof().expect("an honest head")),
+        ("record", record()),
+        ("store_id", STORE_ID.to_vec()),
         (
             "names",
             b"registry.acme.example:5000/shop/web:1.4.0".to_vec(),
@@ -69,6 +74,9 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
 
 const REVOCATIONS: &[u8] = br#"{"_type":"sealift/revocations/v1","issued_at":"2026-02-01T00:00:00Z","licenses":{"H-0001":"unpaid"},"sequence":3,"vendor":"acme"}
 "#;
+
+const STORE_ID: &[u8] =
+    b"sealift-store 1\nincarnation 000102030405060708090a0b0c0d0e0f\nfilesystem 00000000000000ff\n";
 
 const LICENSE: &[u8] = br#"{"_type":"sealift/license/v1","bind":{"cluster_id":null},"channels":["stable"],"customer":{"id":"hch","name":"Harbor City Hospital"},"entitlements":{"seats":{"title":"Seats","type":"integer","value":5}},"expires_at":null,"features":{"airgap":true,"ha":true,"multi_node":true},"grace_days":30,"issued_at":"2026-06-30T00:00:00Z","kind":"production","license_id":"H-0193","limits":{"masters":3,"nodes":10},"product":"shop","sequence":7,"updates_until":"2027-06-30T00:00:00Z","vendor":"acme"}
 "#;
@@ -174,18 +182,33 @@ fn signature() -> Vec<u8> {
     signature.to_file().into_bytes()
 }
 
+fn files() -> HeadFiles {
+    let mut files = HeadFiles {
+        bundle_json: index_json(),
+        ..HeadFiles::default()
+    };
+    files.sign(&key()).expect("an honest index");
+    files
+}
+
+fn record() -> Vec<u8> {
+    let life = "000102030405060708090a0b0c0d0e0f".parse();
+    let order = Order {
+        epoch: 1,
+        sequence: 42,
+    };
+    let life = life.expect("an incarnation");
+    let record = Record::of_bundle(&files(), order, life, "m1", 7);
+    record.expect("an honest head").to_bytes()
+}
+
 /// A whole small bundle.
 pub fn bundle() -> &'static [u8] {
     static BUNDLE: OnceLock<Vec<u8>> = OnceLock::new();
     BUNDLE.get_or_init(|| {
-        let mut head = HeadFiles {
-            bundle_json: index_json(),
-            ..HeadFiles::default()
-        };
-        head.sign(&key()).expect("an honest index");
         let mut out = Cursor::new(Vec::new());
         let options = WriteOptions::default();
-        bundle::write::write_bundle(&head, &blobs(), &mut out, &options, &|_event| {})
+        bundle::write::write_bundle(&files(), &blobs(), &mut out, &options, &|_event| {})
             .expect("an honest bundle");
         out.into_inner()
     })
