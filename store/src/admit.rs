@@ -282,7 +282,8 @@ impl<F: Fs> Store<F> {
         Ok(floor.map_or(clock, |floor| floor.now(clock)))
     }
 
-    fn next_counter(&self, origin: &str) -> Result<u64, StoreError> {
+    /// What the next record of `origin` counts as.
+    pub(crate) fn next_counter(&self, origin: &str) -> Result<u64, StoreError> {
         let records = self.records()?;
         let own = records.iter().filter(|record| record.origin == origin);
         Ok(own

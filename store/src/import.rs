@@ -1,17 +1,32 @@
 //! Import: the one pass from a bundle file into the store. Blobs first, the record last; rerunnable at any byte.
 
+use std::collections::BTreeSet;
 use std::io::Read;
+use std::sync::Arc;
 
+use bundle::Digest;
 use bundle::fault::Blame;
 use bundle::fault::Fact;
 use bundle::fault::Fault;
 use bundle::head::VerifiedHead;
 use bundle::read::ReadError;
+use bundle::read::ReadEvent;
 
 use crate::error::StoreError;
 use crate::fs::Fs;
+use crate::record::Order;
+use crate::record::Record;
 use crate::records::Put;
+use crate::staging::Stage;
 use crate::store::Store;
+
+mod sink;
+mod writer;
+
+use sink::Feed;
+use sink::Sink;
+use writer::Shared;
+use writer::Writer;
 
 /// Who imports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +123,10 @@ impl Fault for ImportError {
 
 /// Imports the payload that `reader` holds behind the verified head. Reads it once; it may be a pipe.
 ///
+/// 1. Free space for exactly what is missing.
+/// 2. Each missing blob is written while it is read; it gets its name after its SHA-256 and piece list were found right.
+/// 3. When all blobs are durable, the record.
+///
 /// Whether the bundle is accepted (product, order, license) is the caller's to judge before.
 pub fn import<F: Fs>(
     store: &Store<F>,
@@ -116,6 +135,121 @@ pub fn import<F: Fs>(
     options: &ImportOptions,
     events: &mut dyn FnMut(ImportEvent),
 ) -> Result<ImportSummary, ImportError> {
-    let _ = (store, head, reader, options, events);
-    todo!()
+    let plan = Plan::of(store, head)?;
+    events(plan.event());
+    store.require_space(&format!("bundle {}", head.id()), plan.space_bytes)?;
+    let shared = Arc::new(Shared::default());
+    let stage = Arc::new(Stage::open(store.fs())?);
+    let writer = Writer::new(store, &stage, &shared);
+    let read = std::thread::scope(|scope| {
+        let feed = Feed::start(scope, writer, &shared);
+        let mut sink = Sink::new(store, plan.missing, feed);
+        let mut told = 0;
+        let read = bundle::read::read_payload(head, reader, &mut sink, &mut |event| {
+            let published = shared.published();
+            if published > told {
+                told = published;
+                events(ImportEvent::Published { blobs: told });
+            }
+            events(event.into());
+        });
+        // Also after an error: what is complete is kept for the next try.
+        sink.finish();
+        read
+    });
+    if let Some(failure) = shared.take_failure() {
+        return Err(failure.into());
+    }
+    read?;
+    // Also what was here before: another process may have named it a moment ago.
+    store.sync_names()?;
+    events(ImportEvent::Published {
+        blobs: shared.published(),
+    });
+    Ok(ImportSummary {
+        id: head.id(),
+        written_blobs: plan.missing_blobs,
+        written_bytes: plan.missing_bytes,
+        skipped_blobs: plan.blobs - plan.missing_blobs,
+        skipped_bytes: plan.bytes - plan.missing_bytes,
+        record: put_record(store, head, options)?,
+    })
+}
+
+fn put_record<F: Fs>(
+    store: &Store<F>,
+    head: &VerifiedHead,
+    options: &ImportOptions,
+) -> Result<Put, StoreError> {
+    let order = Order {
+        epoch: head.index().epoch,
+        sequence: head.index().sequence,
+    };
+    let counter = store.next_counter(&options.origin)?;
+    let (files, incarnation) = (head.head_files(), store.incarnation());
+    let record = Record::of_bundle(files, order, incarnation, &options.origin, counter).map_err(
+        |error| StoreError::Record {
+            why: error.to_string(),
+        },
+    )?;
+    store.put_record(&record)
+}
+
+/// What an import has to do.
+struct Plan {
+    missing: BTreeSet<Digest>,
+    missing_blobs: u64,
+    missing_bytes: u64,
+    blobs: u64,
+    bytes: u64,
+    /// What the missing blobs take on this disk.
+    space_bytes: u64,
+}
+
+impl Plan {
+    fn of<F: Fs>(store: &Store<F>, head: &VerifiedHead) -> Result<Self, StoreError> {
+        let block = store.space()?.block_bytes;
+        let mut plan = Self {
+            missing: BTreeSet::new(),
+            missing_blobs: 0,
+            missing_bytes: 0,
+            blobs: 0,
+            bytes: 0,
+            space_bytes: 0,
+        };
+        for member in head.packing().carried(head.index()) {
+            plan.blobs += 1;
+            plan.bytes += member.size;
+            if !store.has(&member.digest)? {
+                plan.missing_blobs += 1;
+                plan.missing_bytes += member.size;
+                plan.space_bytes += member.size.next_multiple_of(block);
+                plan.missing.insert(member.digest);
+            }
+        }
+        Ok(plan)
+    }
+
+    const fn event(&self) -> ImportEvent {
+        ImportEvent::Planned {
+            missing_blobs: self.missing_blobs,
+            missing_bytes: self.missing_bytes,
+            blobs: self.blobs,
+            bytes: self.bytes,
+        }
+    }
+}
+
+impl From<ReadEvent> for ImportEvent {
+    fn from(event: ReadEvent) -> Self {
+        match event {
+            ReadEvent::Progress {
+                plain_bytes,
+                plain_bytes_total,
+            } => Self::Progress {
+                plain_bytes,
+                plain_bytes_total,
+            },
+        }
+    }
 }

@@ -216,10 +216,9 @@ impl Record {
         }
         match self.order.cmp(&other.order) {
             Ordering::Greater => Relation::First,
-            Ordering::Less => Relation::Second,
             Ordering::Equal if self.payload != other.payload => Relation::Apart,
             Ordering::Equal if self.to_bytes() <= other.to_bytes() => Relation::First,
-            Ordering::Equal => Relation::Second,
+            Ordering::Equal | Ordering::Less => Relation::Second,
         }
     }
 

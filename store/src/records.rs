@@ -124,12 +124,11 @@ impl<F: Fs> Store<F> {
             let Some(digest) = digest_in(&name) else {
                 continue;
             };
-            let record = match known.files.get(&digest) {
-                Some(record) => Some(Arc::clone(record)),
-                None => {
-                    now.durable = false;
-                    self.read_record(&name)?.map(Arc::new)
-                }
+            let record = if let Some(record) = known.files.get(&digest) {
+                Some(Arc::clone(record))
+            } else {
+                now.durable = false;
+                self.read_record(&name)?.map(Arc::new)
             };
             if let Some(record) = record {
                 now.files.insert(digest, record);

@@ -15,6 +15,7 @@ use crate::fs::SimFs;
 use crate::fs::sim::Survival;
 
 mod batches;
+mod imports;
 mod opening;
 mod partials;
 mod real;
@@ -90,13 +91,23 @@ fn crash_everywhere(
     story: impl Fn(&SimFs, &Acknowledged) -> Result<()>,
     at_the_end: impl Fn(&Store<SimFs>),
 ) {
+    crash_at_every(1, prepare, story, at_the_end);
+}
+
+/// The same for each `step`th call only.
+fn crash_at_every(
+    step: usize,
+    prepare: impl Fn(&SimFs),
+    story: impl Fn(&SimFs, &Acknowledged) -> Result<()>,
+    at_the_end: impl Fn(&Store<SimFs>),
+) {
     let fs = SimFs::new(1);
     prepare(&fs);
     let before = fs.changes();
     story(&fs, &Acknowledged::default()).unwrap();
     let calls = fs.changes() - before;
     assert!(calls > 5, "{calls} calls are no story");
-    for call in 0..calls {
+    for call in (0..calls).step_by(step) {
         let ways = [
             Survival::Nothing,
             Survival::Everything,
