@@ -3,6 +3,8 @@
 //! The name under way follows from the final one, so a killed run leaves at most one such file and the next run takes
 //! it over. A lock keeps two runs from writing it at once.
 
+mod direct;
+
 use std::fs;
 use std::fs::File;
 use std::fs::TryLockError;
@@ -15,6 +17,7 @@ use bundle::fault::Blame;
 use bundle::fault::Fact;
 use bundle::fault::Fault;
 
+pub use self::direct::DirectFile;
 use crate::durable;
 use crate::durable::FileError;
 use crate::failure::Outcome;
@@ -22,7 +25,7 @@ use crate::failure::Outcome;
 /// A file that has not got its name yet; it goes away when it is dropped.
 #[derive(Debug)]
 pub struct Pending {
-    file: File,
+    file: DirectFile,
     temporary: PathBuf,
     target: PathBuf,
     is_published: bool,
@@ -57,8 +60,9 @@ impl Pending {
         fs::create_dir_all(folder).map_err(failed)?;
         let temporary = temporary_name(target);
         let file = lock(&temporary, target)?;
-        file.set_len(0)
-            .map_err(|source| FileError::new("write", &temporary, source))?;
+        let failed = |source| FileError::new("write", &temporary, source);
+        file.set_len(0).map_err(failed)?;
+        let file = DirectFile::new(file, &temporary).map_err(failed)?;
         Ok(Self {
             file,
             temporary,
@@ -68,14 +72,14 @@ impl Pending {
     }
 
     /// Where the bytes go.
-    pub const fn file(&mut self) -> &mut File {
+    pub const fn file(&mut self) -> &mut DirectFile {
         &mut self.file
     }
 
     /// Makes the bytes durable and gives them their name; whatever had it is replaced at once.
     pub fn publish(mut self) -> Result<(), FileError> {
         let failed = |source| FileError::new("write", &self.target, source);
-        self.file.sync_all().map_err(failed)?;
+        self.file.sync().map_err(failed)?;
         fs::rename(&self.temporary, &self.target).map_err(failed)?;
         self.is_published = true;
         durable::sync_parent(&self.target)
