@@ -10,6 +10,7 @@
 )]
 
 mod fixtures;
+mod golden;
 mod licenses;
 mod revocations;
 mod roots;
