@@ -213,6 +213,7 @@ impl Fault for ReadError {
 ///
 /// `reader` stands right behind the head, where [`crate::head::UntrustedHead::read`] left it. It may be a pipe. Large
 /// reads are made, so it needs no buffer.
+/// On an error the call returns as soon as the read that is under way does.
 pub fn read_payload(
     head: &VerifiedHead,
     reader: impl Read + Send,
