@@ -322,6 +322,8 @@ pub struct ContentStatus {
     pub kind: ContentKind,
     /// For people: `vendor/product 1.2.3`.
     pub title: String,
+    /// Its number in the order of its line, as signed; an epoch before it is left out.
+    pub sequence: u64,
     /// Bytes of all referenced blobs.
     pub bytes: u64,
     /// Number of referenced blobs.

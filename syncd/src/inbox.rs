@@ -233,3 +233,114 @@ fn is_written(kind: notify::event::AccessKind) -> bool {
     use notify::event::AccessMode;
     kind == AccessKind::Close(AccessMode::Write)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use store::Incarnation;
+
+    use super::*;
+
+    struct Site {
+        directory: tempfile::TempDir,
+        inbox: Inbox,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = RealFs::open(directory.path()).unwrap();
+            let store = Store::create(disk, Incarnation::from_bytes([7; 16])).unwrap();
+            let config = Config::settle(crate::config::Written {
+                node: Some("m1".parse().unwrap()),
+                store: Some(directory.path().to_owned()),
+                ..crate::config::Written::default()
+            })
+            .unwrap();
+            let (handle, _asks) = Handle::new();
+            Self {
+                inbox: Inbox::new(store, &config, handle),
+                directory,
+            }
+        }
+
+        fn drop_in(&self, name: &str, bytes: &[u8]) {
+            fs::write(self.directory.path().join("inbox").join(name), bytes).unwrap();
+        }
+
+        fn names(&self, directory: &str) -> Vec<String> {
+            let entries = fs::read_dir(self.directory.path().join(directory)).unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_bundle_goes_into_quarantine_with_the_reason() {
+        let mut site = Site::new();
+        site.drop_in("shop.airgap", b"this is no bundle, whatever its name says");
+        site.drop_in("notes.txt", b"not ours to touch");
+        assert_eq!(site.inbox.look(), (true, false), "it may still grow");
+        assert_eq!(site.inbox.look(), (false, false));
+        assert_eq!(site.names("inbox"), ["notes.txt"]);
+        assert_eq!(
+            site.names("quarantine"),
+            ["shop.airgap", "shop.airgap.reason"]
+        );
+        let reason = site.directory.path().join("quarantine/shop.airgap.reason");
+        insta::assert_snapshot!(fs::read_to_string(reason).unwrap(), @r"
+        error[BUNDLE_FORMAT]: this is not a Sealift bundle: it does not begin with a frame of stored blocks
+        Nothing was changed.
+        help: give the .airgap file that the vendor built
+        ");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_grows_is_left_alone() {
+        let mut site = Site::new();
+        for size in 1..5 {
+            site.drop_in("shop.airgap", &vec![b'x'; size]);
+            assert_eq!(site.inbox.look(), (true, false));
+        }
+        assert_eq!(site.names("inbox"), ["shop.airgap"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_ends_too_early_has_time_to_be_copied() {
+        let mut site = Site::new();
+        // The magic number of a zstd frame, and no more of it.
+        site.drop_in("shop.airgap", &[0x28, 0xb5, 0x2f, 0xfd]);
+        site.inbox.look();
+        site.inbox.look();
+        assert_eq!(site.names("inbox"), ["shop.airgap"]);
+        assert_eq!(site.names("quarantine"), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_look_follows_an_event_and_ends_with_the_daemon() {
+        let site = Site::new();
+        let path = site.directory.path().to_owned();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let inbox = tokio::spawn(site.inbox.run(async {
+            let _dropped = ended.await;
+        }));
+        fs::write(path.join("inbox/shop.airgap"), [b'x'; 4096]).unwrap();
+        let refused = async {
+            while !path.join("quarantine/shop.airgap").exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), refused)
+            .await
+            .unwrap();
+        drop(end);
+        tokio::time::timeout(Duration::from_secs(20), inbox)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}

@@ -1,8 +1,8 @@
 //! What `syncd status` shows people: releases × masters, who can be lost, and what does not work.
 //!
 //! ```text
-//! release            m1   m2   m3       size
-//! acme/shop 1.4.0    ●    ●    ◐ 71 %   2.90 GB
+//! release           sequence   m1   m2   m3       size
+//! acme/shop 1.4.0   42         ●    ●    ◐ 71 %   2.90 GB
 //!
 //! m1  SAFE to lose
 //! m2  SAFE to lose
@@ -52,7 +52,7 @@ fn matrix(status: &Status) -> Vec<String> {
     table.load_style(NOTHING);
     let head = members.iter().map(ToString::to_string);
     table.set_header(
-        ["release".to_owned()]
+        ["release".to_owned(), "sequence".to_owned()]
             .into_iter()
             .chain(head)
             .chain(["size".to_owned()]),
@@ -64,7 +64,7 @@ fn matrix(status: &Status) -> Vec<String> {
             size => bytes(size).to_string(),
         };
         table.add_row(
-            [escape(&content.title)]
+            [escape(&content.title), content.sequence.to_string()]
                 .into_iter()
                 .chain(copies)
                 .chain([size]),

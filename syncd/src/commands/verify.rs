@@ -182,3 +182,38 @@ impl Fault for Damaged {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use store::Incarnation;
+    use store::RealFs;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_blob_is_moved_away_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealFs::open(directory.path()).unwrap();
+        let store = Store::create(disk, Incarnation::from_bytes([7; 16])).unwrap();
+        let blobs: Vec<Vec<u8>> = (0..20).map(|fill| vec![fill; 100_000]).collect();
+        let named = blobs.iter().map(|bytes| (Digest::of(bytes), bytes.clone()));
+        store.put_batch(named).unwrap();
+        let victim = Digest::of(&blobs[7]);
+        let path = directory.path().join("blobs/sha256").join(victim.to_hex());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut damaged = blobs[7].clone();
+        damaged[99_999] ^= 1;
+        fs::write(&path, damaged).unwrap();
+
+        let listed: Vec<_> = blobs
+            .iter()
+            .map(|bytes| (Digest::of(bytes), 100_000))
+            .collect();
+        let found = read_all(&store, &listed, &Output::for_process(false)).unwrap();
+        assert_eq!(found, [victim]);
+        assert!(!path.exists() && store.has(&Digest::of(&blobs[8])).unwrap());
+    }
+}

@@ -127,3 +127,153 @@ impl<F: Fs> ImageSource for StoredImages<F> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use bundle::head::HeadFiles;
+    use bundle::index::BlobEntry;
+    use bundle::index::Image;
+    use bundle::index::IndexType;
+    use bundle::index::MIN_READER;
+    use bundle::index::Stage;
+    use store::Incarnation;
+    use store::RealFs;
+
+    use super::*;
+
+    const CLUSTER: Incarnation = Incarnation::from_bytes([7; 16]);
+
+    /// A store with one image a release, all called `docker.io/acme/shop:1`, and a license in each bundle.
+    struct Site {
+        _directory: tempfile::TempDir,
+        store: Store<RealFs>,
+    }
+
+    fn entry(bytes: &[u8]) -> BlobEntry {
+        BlobEntry {
+            digest: Digest::of(bytes),
+            size: u64::try_from(bytes.len()).unwrap(),
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            stage: Stage::Metadata,
+            pieces: None,
+        }
+    }
+
+    fn index(sequence: u64, manifest: &[u8]) -> BundleIndex {
+        BundleIndex {
+            document_type: IndexType::V1,
+            min_reader: MIN_READER,
+            vendor: "acme".parse().unwrap(),
+            product: "shop".parse().unwrap(),
+            channel: "stable".parse().unwrap(),
+            version: format!("1.{sequence}.0").parse().unwrap(),
+            epoch: 1,
+            sequence,
+            rollback_floor: 1,
+            released_at: "2026-11-01T00:00:00Z".parse().unwrap(),
+            platforms: vec!["linux/amd64".parse().unwrap()],
+            upgrade_from: None,
+            required: false,
+            images: vec![Image {
+                name: "docker.io/acme/shop:1".parse().unwrap(),
+                digest: Digest::of(manifest),
+                platforms: vec!["linux/amd64".parse().unwrap()],
+                stage: Stage::Metadata,
+                referrers: Vec::new(),
+            }],
+            charts: Vec::new(),
+            manifests: Vec::new(),
+            files: Vec::new(),
+            kubernetes: None,
+            documents: Vec::new(),
+            sboms: Vec::new(),
+            licenses: Vec::new(),
+            preflights: Vec::new(),
+            root_version: 1,
+            blobs: vec![entry(manifest)],
+        }
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = RealFs::open(directory.path()).unwrap();
+            Self {
+                store: Store::create(disk, CLUSTER).unwrap(),
+                _directory: directory,
+            }
+        }
+
+        fn release(&self, sequence: u64, manifest: &[u8]) {
+            let head = HeadFiles {
+                bundle_json: index(sequence, manifest).to_bytes().unwrap(),
+                signature: Some(b"verified before it came here\n".to_vec()),
+                more_signatures: BTreeMap::new(),
+                roots: BTreeMap::new(),
+                revocations: None,
+            };
+            let order = Order { epoch: 1, sequence };
+            let record = Record::of_bundle(&head, order, CLUSTER, "m1", sequence).unwrap();
+            self.put(manifest);
+            self.store.put_record(&record).unwrap();
+        }
+
+        fn put(&self, bytes: &[u8]) -> Digest {
+            let digest = Digest::of(bytes);
+            let stored = self.store.put_batch([(digest, bytes.to_vec())]).unwrap();
+            assert_eq!(stored.refused, []);
+            digest
+        }
+
+        fn images(&self) -> StoredImages<RealFs> {
+            StoredImages::new(self.store.clone())
+        }
+    }
+
+    fn shop() -> Repository {
+        Repository::parse("acme/shop", Some("docker.io")).unwrap()
+    }
+
+    #[test]
+    fn the_later_release_counts_and_the_earlier_image_stays_reachable_by_digest() {
+        let site = Site::new();
+        site.release(42, b"new");
+        site.release(41, b"old");
+        let images = site.images();
+        assert_eq!(images.tags(&shop()).unwrap(), Some(vec!["1".to_owned()]));
+        assert_eq!(
+            images.resolve(&shop(), "1").unwrap(),
+            Some(Digest::of(b"new"))
+        );
+
+        let mut old = Vec::new();
+        let content = images.open(&shop(), &Digest::of(b"old")).unwrap().unwrap();
+        { content.reader }.read_to_end(&mut old).unwrap();
+        assert_eq!(old, b"old");
+    }
+
+    #[test]
+    fn a_release_that_comes_later_is_served_too() {
+        let site = Site::new();
+        let images = site.images();
+        assert_eq!(images.resolve(&shop(), "1").unwrap(), None);
+        site.release(41, b"old");
+        assert_eq!(
+            images.resolve(&shop(), "1").unwrap(),
+            Some(Digest::of(b"old"))
+        );
+    }
+
+    #[test]
+    fn what_no_image_of_the_repository_brings_is_not_given_out() {
+        let site = Site::new();
+        site.release(41, b"old");
+        let license = site.put(b"a license");
+        let images = site.images();
+        assert!(images.open(&shop(), &license).unwrap().is_none());
+        let other = Repository::parse("acme/other", Some("docker.io")).unwrap();
+        assert!(images.open(&other, &Digest::of(b"old")).unwrap().is_none());
+    }
+}

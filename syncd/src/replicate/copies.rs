@@ -174,6 +174,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
             id: content.id,
             kind: content.kind,
             title: content.title.clone(),
+            sequence: content.order.sequence,
             bytes: content.bytes(),
             blobs: u64::try_from(content.blobs.len()).unwrap_or(u64::MAX),
             copies,

@@ -24,6 +24,7 @@ fn content(title: &str, kind: ContentKind, size: u64, copies: [Copy; 3]) -> Cont
         id: Digest::of(title.as_bytes()),
         kind,
         title: title.to_owned(),
+        sequence: 41,
         bytes: size,
         blobs: size / 20_000_000,
         copies: names.into_iter().zip(copies).collect(),
@@ -78,10 +79,10 @@ fn text(status: &Status) -> String {
 #[test]
 fn a_release_that_still_arrives_at_one_master() {
     insta::assert_snapshot!(text(&status()), @r"
-    release           m1   m2   m3       size
-    acme/shop 1.4.0   ●    ●    ◐ 71 %   2.90 GB
-    acme/shop 1.3.2   ●    ●    ●        2.80 GB
-    license H-0193    ●    ●    ●
+    release           sequence   m1   m2   m3       size
+    acme/shop 1.4.0   41         ●    ●    ◐ 71 %   2.90 GB
+    acme/shop 1.3.2   41         ●    ●    ●        2.80 GB
+    license H-0193    41         ●    ●    ●
 
     m1  SAFE to lose
     m2  SAFE to lose
@@ -141,10 +142,10 @@ fn a_master_that_alone_has_something_is_not_safe_to_lose() {
         retry_ms: 3_500,
     }];
     insta::assert_snapshot!(text(&status), @r"
-    release           m1   m2   m3   size
-    acme/shop 1.4.0   ●    ○    ?    2.90 GB
-    acme/shop 1.3.2   ●    ●    ●    2.80 GB
-    license H-0193    ●    ●    ●
+    release           sequence   m1   m2   m3   size
+    acme/shop 1.4.0   41         ●    ○    ?    2.90 GB
+    acme/shop 1.3.2   41         ●    ●    ●    2.80 GB
+    license H-0193    41         ●    ●    ●
 
     m1  NOT SAFE TO LOSE   only here: 148 blobs of acme/shop 1.4.0, 2.90 GB; license H-0193; 1 blob of a, 1 B; 2 more
     m2  SAFE to lose       it still lacks 148 blobs, 2.90 GB
