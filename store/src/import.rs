@@ -135,6 +135,8 @@ pub fn import<F: Fs>(
     options: &ImportOptions,
     events: &mut dyn FnMut(ImportEvent),
 ) -> Result<ImportSummary, ImportError> {
+    // What a killed import has left takes the space that this one needs.
+    store.sweep()?;
     let plan = Plan::of(store, head)?;
     events(plan.event());
     store.require_space(&format!("bundle {}", head.id()), plan.space_bytes)?;

@@ -194,9 +194,9 @@ impl<F: Fs> Store<F> {
         Err(About::new(self.fs(), object).needs(need).full())
     }
 
-    /// Bytes that a file of `size` takes on this disk.
-    pub fn rounded(&self, size: u64) -> Result<u64> {
-        Ok(size.next_multiple_of(self.space()?.block_bytes))
+    /// Removes what interrupted writes of any process have left behind, and gives their space back.
+    pub fn sweep(&self) -> Result<()> {
+        staging::sweep(self.fs())
     }
 
     /// Whether a blob is complete and durable here.

@@ -144,13 +144,15 @@ impl Fs for RealFs {
             Target::MustBeNew => RenameFlags::NOREPLACE,
             Target::Replace => RenameFlags::empty(),
         };
-        Ok(rustix::fs::renameat_with(
-            from_parent,
-            from_name,
-            to_parent,
-            to_name,
-            flags,
-        )?)
+        match rustix::fs::renameat_with(&from_parent, from_name, &to_parent, to_name, flags) {
+            // A filesystem without this kind of rename (NFS, some overlays): a second name, then the first one goes.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if target == Target::MustBeNew => {
+                let no_follow = AtFlags::empty();
+                rustix::fs::linkat(&from_parent, from_name, &to_parent, to_name, no_follow)?;
+                Ok(rustix::fs::unlinkat(&from_parent, from_name, no_follow)?)
+            }
+            done => Ok(done?),
+        }
     }
 
     fn metadata(&self, path: &str) -> io::Result<Metadata> {

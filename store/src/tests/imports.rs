@@ -102,7 +102,7 @@ fn a_small_bundle_comes_in_whatever_call_loses_the_power() {
 #[test]
 fn a_large_bundle_comes_in_whatever_call_loses_the_power() {
     crash_at_every(
-        13,
+        23,
         |fs| drop(Store::create(fs.clone(), CLUSTER).unwrap()),
         |fs, acknowledged| story(fs, acknowledged, LARGE),
         |store| assert_whole(store, LARGE),
@@ -292,4 +292,49 @@ fn a_reader_that_fails_ends_the_import() {
     let error = import(&store, &head, Failing(payload), &options, &mut |_| {}).unwrap_err();
     assert_eq!(error.code(), "BUNDLE_IO", "{error}");
     assert!(store.records().unwrap().is_empty());
+}
+
+#[test]
+fn two_processes_may_import_the_same_bundle_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let fs = RealFs::open(directory.path()).unwrap();
+    let first = Store::create(fs.clone(), CLUSTER).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let store = Store::open(fs.clone(), None).unwrap();
+            scope.spawn(move || take(&store, LARGE).unwrap());
+        }
+    });
+    assert_whole(&first, LARGE);
+    assert_eq!(first.records().unwrap().len(), 1);
+    let left = std::fs::read_dir(directory.path().join("incoming")).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn what_a_killed_import_left_makes_room_for_the_next() {
+    let (fs, store) = new_store();
+    let before = fs.changes();
+    take(&store, LARGE).unwrap();
+    let calls = fs.changes() - before;
+    let (fs, store) = new_store();
+    fs.crash_at(calls / 2);
+    take(&store, LARGE).unwrap_err();
+    drop(store);
+    fs.power_on(Survival::Everything);
+    let store = Store::open(fs.clone(), None).unwrap();
+    let inventory = store.inventory().unwrap();
+    let kept: u64 = inventory
+        .iter()
+        .map(|blob| blob.size.next_multiple_of(4096))
+        .sum();
+    let (head, _) = open(LARGE);
+    let whole: u64 = head
+        .index()
+        .members()
+        .iter()
+        .map(|member| member.size.next_multiple_of(4096))
+        .sum();
+    fs.set_capacity(fs.used() - kept + whole + crate::limits::RESERVE_BYTES);
+    take(&store, LARGE).unwrap();
 }

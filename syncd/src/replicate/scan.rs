@@ -49,6 +49,7 @@ pub(crate) fn scan<F: Fs>(
     let held: BTreeSet<Digest> = held.collect();
     if depth == Depth::Everything {
         store.forget();
+        store.sweep()?;
     }
     // Records first: a blob that a record needs may come in between, never go.
     let records = store.records()?;
