@@ -21,6 +21,7 @@
 
 pub mod admit;
 pub mod bitmap;
+pub mod blob;
 pub mod error;
 pub mod export;
 pub mod fs;
@@ -31,6 +32,7 @@ pub mod intake;
 mod journal;
 mod layout;
 pub mod limits;
+mod opening;
 pub mod partial;
 pub mod record;
 pub mod records;
@@ -41,6 +43,7 @@ mod tests;
 pub mod trust;
 
 pub use bitmap::Bitmap;
+pub use blob::Blob;
 pub use error::StoreError;
 pub use fs::Fs;
 pub use fs::RealFs;
@@ -51,7 +54,6 @@ pub use id::StoreId;
 pub use partial::Partial;
 pub use record::Record;
 pub use store::BatchOutcome;
-pub use store::Blob;
 pub use store::BlobStat;
 pub use store::Have;
 pub use store::Store;

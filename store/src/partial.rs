@@ -9,7 +9,6 @@
 //! One process owns a partial, by the lock of its directory; within it all threads share one [`Partial`].
 //! After a failed sync the kernel has forgotten what it could not write, so the whole partial is discarded.
 
-use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -24,21 +23,17 @@ use crate::error::StoreError;
 use crate::fs::Fs;
 use crate::fs::FsFile;
 use crate::fs::RealFs;
-use crate::fs::Target;
 use crate::fs::bytes_u64;
 use crate::fs::read_exact_at;
-use crate::journal;
-use crate::journal::Effect;
 use crate::journal::Frontier;
 use crate::journal::Header;
 use crate::journal::Tail;
-use crate::layout;
-use crate::limits;
-use crate::staging;
 use crate::store::Store;
 use crate::store::lock;
 
+mod checkpoint;
 mod open;
+mod publish;
 
 /// An unfinished blob.
 #[derive(Debug)]
@@ -181,225 +176,6 @@ impl<F: Fs> Partial<F> {
         lock(&self.frontier).pieces
     }
 
-    /// Makes a checkpoint when 64 MiB or 2 s are due. `now` is the time since any fixed moment.
-    pub fn checkpoint_if_due(&self, now: Duration) -> Result<bool> {
-        let due = {
-            let mut pieces = self.open_pieces()?;
-            if pieces.fresh_bytes == 0 {
-                return Ok(false);
-            }
-            let since = *pieces.fresh_since.get_or_insert(now);
-            pieces.fresh_bytes >= limits::CHECKPOINT_BYTES
-                || now.saturating_sub(since) >= limits::CHECKPOINT_INTERVAL
-        };
-        if due {
-            self.checkpoint()?;
-        }
-        Ok(due)
-    }
-
-    /// Makes all pieces so far durable and journals them.
-    ///
-    /// When the disk is full the pieces stay, only the journal lags behind. After a failed sync the partial is gone.
-    pub fn checkpoint(&self) -> Result<()> {
-        let mut journal = lock(&self.journal);
-        // The front first: pieces that it covers are present before the pieces are looked at.
-        let frontier = lock(&self.frontier).clone();
-        let (present, fresh_bytes) = {
-            let mut pieces = self.open_pieces()?;
-            pieces.fresh_since = None;
-            let fresh_bytes = std::mem::take(&mut pieces.fresh_bytes);
-            (pieces.present.clone(), fresh_bytes)
-        };
-        if present == journal.recorded && frontier.pieces == journal.recorded_front {
-            return Ok(());
-        }
-        let done = self.record(&mut journal, &present, &frontier);
-        match &done {
-            Err(StoreError::Sync { .. }) => self.abandon(),
-            Err(_still_whole) => lock(&self.pieces).fresh_bytes += fresh_bytes,
-            Ok(()) => {}
-        }
-        done
-    }
-
-    fn record(
-        &self,
-        journal: &mut Journal<F>,
-        present: &Bitmap,
-        frontier: &Frontier,
-    ) -> Result<()> {
-        let about = self.about();
-        self.data.sync_data().map_err(about.not_durable())?;
-        self.sync_names(journal)?;
-        if journal.tail.length > journal.base + limits::JOURNAL_BYTES_MAX {
-            self.rewrite(journal, present, frontier)?;
-        } else {
-            let added = present.without(&journal.recorded);
-            self.append(journal, Effect::Add, &added, frontier)?;
-        }
-        journal.recorded = present.clone();
-        journal.recorded_front = frontier.pieces;
-        Ok(())
-    }
-
-    fn append(
-        &self,
-        journal: &mut Journal<F>,
-        effect: Effect,
-        pieces: &Bitmap,
-        frontier: &Frontier,
-    ) -> Result<()> {
-        let about = self.about();
-        let (entry, tail) = journal::encode_entry(journal.tail, effect, pieces, frontier);
-        journal
-            .file
-            .write_at(&entry, journal.tail.length)
-            .map_err(about.failed("journal"))?;
-        journal.file.sync_data().map_err(about.not_durable())?;
-        journal.tail = tail;
-        Ok(())
-    }
-
-    /// Writes the journal anew with one entry that says everything, and puts it in the place of the old one.
-    fn rewrite(
-        &self,
-        journal: &mut Journal<F>,
-        present: &Bitmap,
-        frontier: &Frontier,
-    ) -> Result<()> {
-        let (about, fs) = (self.about(), self.store.fs());
-        let path = layout::partial_journal_new(&self.digest());
-        let _old_try = fs.remove_file(&path);
-        let file = fs
-            .open(&path, crate::fs::Access::CreateNew)
-            .map_err(about.failed("journal"))?;
-        let (mut bytes, tail) = self.header.encode();
-        let (entry, tail) = journal::encode_entry(tail, Effect::Replace, present, frontier);
-        bytes.extend(entry);
-        file.write_at(&bytes, 0).map_err(about.failed("journal"))?;
-        file.sync_data().map_err(about.not_durable())?;
-        let to = layout::partial_journal(&self.digest());
-        fs.rename(&path, &to, Target::Replace)
-            .map_err(about.failed("journal"))?;
-        journal.file = file;
-        journal.tail = tail;
-        journal.base = tail.length;
-        fs.sync_dir(&layout::partial(&self.digest()))
-            .map_err(about.not_durable())
-    }
-
-    fn sync_names(&self, journal: &mut Journal<F>) -> Result<()> {
-        if journal.named {
-            return Ok(());
-        }
-        let about = self.about();
-        for directory in [&layout::partial(&self.digest()), layout::INCOMING] {
-            self.store
-                .fs()
-                .sync_dir(directory)
-                .map_err(about.not_durable())?;
-        }
-        journal.named = true;
-        Ok(())
-    }
-
-    /// Gives a complete blob its name.
-    ///
-    /// When its bytes don't hash to the name, the pieces that are wrong are dropped and the others stay; without a piece
-    /// list nobody can tell which are wrong, and the partial is gone.
-    pub fn publish(&self) -> Result<Published> {
-        let mut journal = lock(&self.journal);
-        let missing = {
-            let pieces = self.open_pieces()?;
-            (!pieces.present.is_full()).then(|| pieces.present.prefix())
-        };
-        if let Some(index) = missing {
-            return Err(self.missing(index));
-        }
-        self.advance(u64::MAX)?;
-        let actual = lock(&self.frontier).hasher.clone().finish();
-        if actual != self.digest() {
-            return Err(self.reject(&mut journal, actual)?);
-        }
-        let about = self.about();
-        if let Err(error) = self.data.sync_data() {
-            self.abandon();
-            return Err(about.not_durable()(error));
-        }
-        self.data.set_read_only().map_err(about.failed("protect"))?;
-        let from = layout::partial_data(&self.digest());
-        let to = layout::blob(&self.digest());
-        let published = match self.store.fs().rename(&from, &to, Target::MustBeNew) {
-            Ok(()) => Published::New,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Published::Present,
-            Err(error) => return Err(about.judge("publish", error)),
-        };
-        self.close();
-        self.store.sync_names()?;
-        let _swept_later = staging::remove_tree(self.store.fs(), &layout::partial(&self.digest()));
-        Ok(published)
-    }
-
-    /// Removes the partial with all that it has.
-    pub fn discard(&self) -> Result<()> {
-        self.close();
-        staging::remove_tree(self.store.fs(), &layout::partial(&self.digest()))
-            .map_err(self.about().failed("discard"))
-    }
-
-    /// The blob is complete and wrong: finds the pieces to blame.
-    fn reject(&self, journal: &mut Journal<F>, actual: Digest) -> Result<StoreError> {
-        let error = StoreError::Digest {
-            expected: self.digest(),
-            actual,
-        };
-        let Some(list) = &self.list else {
-            self.abandon();
-            return Ok(error);
-        };
-        let mut bad = Vec::new();
-        for index in 0..self.cut().count() {
-            if !list.matches(index, &self.read(index)?) {
-                bad.push(index);
-            }
-        }
-        if bad.is_empty() {
-            self.abandon();
-            return Ok(StoreError::Cut {
-                digest: self.digest(),
-                why: "every piece matches its piece list, and yet the whole does not".to_owned(),
-            });
-        }
-        self.drop_pieces(journal, &bad)?;
-        Ok(error)
-    }
-
-    /// Takes back that pieces are present, durably.
-    fn drop_pieces(&self, journal: &mut Journal<F>, bad: &[u64]) -> Result<()> {
-        let mut frontier = lock(&self.frontier);
-        *frontier = Frontier::start();
-        let present = {
-            let mut pieces = self.open_pieces()?;
-            for index in bad {
-                pieces.present.remove(*index);
-                pieces.claimed.remove(*index);
-            }
-            pieces.present.clone()
-        };
-        let about = self.about();
-        let done = self.data.sync_data().map_err(about.not_durable());
-        let done = done.and_then(|()| self.append(journal, Effect::Replace, &present, &frontier));
-        if done.is_err() {
-            // The journal still claims what is not there: it must not be believed after a crash.
-            self.abandon();
-            return done;
-        }
-        journal.recorded = present;
-        journal.recorded_front = 0;
-        Ok(())
-    }
-
     fn read(&self, index: u64) -> Result<Vec<u8>> {
         read_piece_of(
             self.store.fs(),
@@ -418,17 +194,6 @@ impl<F: Fs> Partial<F> {
             });
         }
         Ok(pieces)
-    }
-
-    fn close(&self) {
-        let was_closed = std::mem::replace(&mut lock(&self.pieces).closed, true);
-        if !was_closed {
-            lock(&self.store.inner.partials).remove(&self.digest());
-        }
-    }
-
-    fn abandon(&self) {
-        let _best_effort = self.discard();
     }
 
     fn about(&self) -> About<'_, F> {

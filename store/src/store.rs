@@ -1,31 +1,23 @@
-//! The store itself: opens only what is its own, tells what is there, and puts blobs under their names.
+//! The store itself: tells what is there, and puts blobs under their names.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::io::Read;
-use std::io::Seek;
-use std::io::SeekFrom;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::Weak;
 
 use bundle::Digest;
-use bundle::Hasher;
 
 use crate::bitmap::Bitmap;
 use crate::error::About;
 use crate::error::Result;
-use crate::error::StoreError;
-use crate::fs::Access;
 use crate::fs::Fs;
 use crate::fs::FsFile;
 use crate::fs::Kind;
 use crate::fs::RealFs;
 use crate::fs::Space;
 use crate::fs::Target;
-use crate::fs::bytes_u64;
-use crate::fs::read_exact_at;
 use crate::id::Incarnation;
 use crate::id::StoreId;
 use crate::layout;
@@ -83,80 +75,9 @@ pub struct BatchOutcome {
     pub refused: Vec<Digest>,
 }
 
-/// A complete blob, open for reading.
-#[derive(Debug)]
-pub struct Blob<F: Fs = RealFs> {
-    digest: Digest,
-    size: u64,
-    file: F::File,
-    position: u64,
-}
-
 impl<F: Fs> Store<F> {
-    /// Makes a store in an empty directory, or opens the one of this cluster that is there.
-    pub fn create(fs: F, incarnation: Incarnation) -> Result<Self> {
-        if read_id(&fs)?.is_some() {
-            return Self::open(fs, Some(incarnation));
-        }
-        refuse_foreign_names(&fs)?;
-        let about = About::new(&fs, "the new store");
-        for path in layout::DIRECTORIES {
-            staging::ensure_dir(&fs, path)?;
-        }
-        fs.sync_dir("blobs").map_err(about.not_durable())?;
-        fs.sync_dir("").map_err(about.not_durable())?;
-        staging::write_durably(
-            &fs,
-            "",
-            "oci-layout",
-            bundle::oci::oci_layout_bytes(),
-            Target::Replace,
-        )?;
-        let filesystem = fs.filesystem_id().map_err(about.failed("identify"))?;
-        let id = StoreId {
-            incarnation,
-            filesystem: Some(filesystem),
-        };
-        write_id(&fs, &id)?;
-        Self::open(fs, Some(incarnation))
-    }
-
-    /// Opens a store; refuses a directory that is none, another cluster's (when `expected` is given), or was copied here.
-    ///
-    /// Removes what interrupted writes left behind, nothing else.
-    pub fn open(fs: F, expected: Option<Incarnation>) -> Result<Self> {
-        let foreign = |why: String| StoreError::Foreign {
-            place: fs.place(),
-            why,
-        };
-        let id = read_id(&fs)?.ok_or_else(|| foreign("it has no STORE_ID".to_owned()))?;
-        if let Some(expected) = expected.filter(|expected| *expected != id.incarnation) {
-            let found = id.incarnation;
-            return Err(foreign(format!(
-                "its incarnation is {found}, the cluster's is {expected}"
-            )));
-        }
-        let about = About::new(&fs, layout::STORE_ID);
-        let here = fs.filesystem_id().map_err(about.failed("identify"))?;
-        match id.filesystem {
-            Some(made) if made == here => {}
-            Some(made) => {
-                return Err(foreign(format!(
-                    "it was made on filesystem {made:016x}, this is {here:016x}"
-                )));
-            }
-            None => write_id(
-                &fs,
-                &StoreId {
-                    filesystem: Some(here),
-                    ..id
-                },
-            )?,
-        }
-        for path in layout::DIRECTORIES {
-            staging::ensure_dir(&fs, path)?;
-        }
-        staging::sweep(&fs)?;
+    /// Nothing is known yet.
+    pub(crate) fn over(fs: F, id: StoreId) -> Self {
         let inner = Inner {
             fs,
             id,
@@ -164,9 +85,9 @@ impl<F: Fs> Store<F> {
             partials: Mutex::default(),
             records: Mutex::default(),
         };
-        Ok(Self {
+        Self {
             inner: Arc::new(inner),
-        })
+        }
     }
 
     /// The disk below the store.
@@ -240,65 +161,6 @@ impl<F: Fs> Store<F> {
     pub fn forget(&self) {
         lock(&self.inner.known).clear();
         *lock(&self.inner.records) = Cache::default();
-    }
-
-    /// Reads a part of a complete blob; fewer bytes than asked for mean its end.
-    pub fn read_at(&self, digest: &Digest, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.open_blob(digest)?.read_at(buffer, offset)
-    }
-
-    /// Opens a complete blob.
-    pub fn open_blob(&self, digest: &Digest) -> Result<Blob<F>> {
-        let path = layout::blob(digest);
-        let about = About::new(self.fs(), format!("blob {digest}"));
-        let file = self
-            .fs()
-            .open(&path, Access::Read)
-            .map_err(about.failed("open"))?;
-        let size = file.metadata().map_err(about.failed("look at"))?.size;
-        Ok(Blob {
-            digest: *digest,
-            size,
-            file,
-            position: 0,
-        })
-    }
-
-    /// Reads a whole small blob of at most `bytes_max` bytes.
-    pub fn read_blob(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>> {
-        let blob = self.open_blob(digest)?;
-        let length = usize::try_from(blob.size.min(bytes_max)).unwrap_or(0);
-        if blob.size > bytes_max {
-            return Err(StoreError::Corrupt {
-                object: format!("blob {digest}"),
-                why: format!(
-                    "it is {} bytes, at most {bytes_max} were expected",
-                    blob.size
-                ),
-            });
-        }
-        let mut bytes = vec![0; length];
-        read_exact_at(&blob.file, &mut bytes, 0)
-            .map_err(About::new(self.fs(), format!("blob {digest}")).failed("read"))?;
-        Ok(bytes)
-    }
-
-    /// Reads a whole blob from the medium; what its bytes hash to now. `progress` gets the bytes of each step.
-    pub fn digest_of(&self, digest: &Digest, progress: &mut dyn FnMut(u64)) -> Result<Digest> {
-        let blob = self.open_blob(digest)?;
-        blob.file.forget_cache();
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; limits::IO_BYTES];
-        let mut offset = 0;
-        loop {
-            let count = blob.read_at(&mut buffer, offset)?;
-            if count == 0 {
-                return Ok(hasher.finish());
-            }
-            hasher.update(buffer.get(..count).unwrap_or_default());
-            offset += bytes_u64(count);
-            progress(bytes_u64(count));
-        }
     }
 
     /// Moves a damaged blob out of the inventory; its bytes are kept as evidence.
@@ -399,104 +261,7 @@ impl<F: Fs> Store<F> {
     }
 }
 
-impl<F: Fs> Blob<F> {
-    /// Its name.
-    pub const fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// Its size in bytes.
-    pub const fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Reads from any place; fewer bytes than asked for mean the end.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.file
-            .read_at(buffer, offset)
-            .map_err(|source| StoreError::Io {
-                action: "read",
-                object: format!("blob {}", self.digest),
-                source,
-            })
-    }
-}
-
-impl<F: Fs> Read for Blob<F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.position)?;
-        self.position = self.position.saturating_add(bytes_u64(count));
-        Ok(count)
-    }
-}
-
-impl<F: Fs> Seek for Blob<F> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(offset) => self.size.checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
-}
-
 /// Takes a lock that no panic can leave in a bad state: every guarded value is whole at each step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn read_id<F: Fs>(fs: &F) -> Result<Option<StoreId>> {
-    let about = About::new(fs, layout::STORE_ID);
-    let file = match fs.open(layout::STORE_ID, Access::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(about.judge("open", error)),
-    };
-    let size = file.metadata().map_err(about.failed("look at"))?.size;
-    let mut bytes = vec![0; usize::try_from(size.min(limits::STORE_ID_BYTES_MAX)).unwrap_or(0)];
-    read_exact_at(&file, &mut bytes, 0).map_err(about.failed("read"))?;
-    let id = String::from_utf8(bytes)
-        .ok()
-        .and_then(|text| StoreId::parse(&text));
-    match id {
-        Some(id) => Ok(Some(id)),
-        None => Err(StoreError::Foreign {
-            place: fs.place(),
-            why: "its STORE_ID can't be read".to_owned(),
-        }),
-    }
-}
-
-fn write_id<F: Fs>(fs: &F, id: &StoreId) -> Result<()> {
-    let text = id.to_text();
-    staging::write_durably(fs, "", layout::STORE_ID, text.as_bytes(), Target::Replace)
-}
-
-/// A directory with names that a half-made store does not have belongs to somebody else.
-fn refuse_foreign_names<F: Fs>(fs: &F) -> Result<()> {
-    let about = About::new(fs, "the directory of the store");
-    let foreign = |name: &str| StoreError::Foreign {
-        place: fs.place(),
-        why: format!("it has no STORE_ID, but {name:?} is there"),
-    };
-    let own = |name: &str| {
-        name == "oci-layout"
-            || layout::DIRECTORIES.contains(&name)
-            || layout::TOLERATED.contains(&name)
-    };
-    let names = fs.list("").map_err(about.failed("list"))?;
-    if let Some(name) = names.iter().find(|name| !own(name)) {
-        return Err(foreign(name));
-    }
-    for directory in [layout::BLOBS, layout::RECORDS, layout::TRUST] {
-        match fs.list(directory) {
-            Ok(names) if names.is_empty() => {}
-            Ok(_full) => return Err(foreign(directory)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(about.judge("list", error)),
-        }
-    }
-    Ok(())
 }
