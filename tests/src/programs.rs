@@ -64,13 +64,23 @@ impl Program {
     }
 }
 
+/// Says where the programs are, before the first of them is asked for.
+pub fn are_in(folder: &Path) {
+    // Asked for before: whoever asked runs what he found.
+    let _already = FOLDER.set(Ok(folder.to_owned()));
+}
+
+static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
 fn folder() -> Result<&'static Path> {
-    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = FOLDER.get_or_init(|| match env::var_os(FOLDER_VARIABLE) {
         Some(folder) => Ok(PathBuf::from(folder)),
         None => build().map_err(|error| format!("{error:#}")),
     });
-    found.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+    match found {
+        Ok(folder) => Ok(folder),
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    }
 }
 
 /// Builds the programs into the folder above the one that this test runs from.

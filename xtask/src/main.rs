@@ -2,7 +2,9 @@
 
 mod check;
 mod command;
+mod dist;
 mod fix;
+mod release;
 mod repo;
 mod tally;
 mod test;
@@ -22,6 +24,8 @@ enum Xtask {
     Verify,
     /// Put right what can be put right by itself: format and lints.
     Fix,
+    /// Build the three programs as static files into `dist/`.
+    Dist,
 }
 
 fn main() -> ExitCode {
@@ -41,5 +45,6 @@ fn run(command: Xtask) -> Result<bool> {
         Xtask::Test(arguments) => test::run(&arguments),
         Xtask::Verify => Ok(verify::run()),
         Xtask::Fix => fix::run(),
+        Xtask::Dist => dist::run(),
     }
 }
