@@ -4,11 +4,13 @@
 
 pub mod cluster;
 pub mod corpus;
+pub mod hostile;
 pub mod link;
 pub mod process;
 pub mod programs;
 pub mod real_parts;
 pub mod registry;
+pub mod site;
 pub mod vendor;
 
 /// Ends a test that can't run on this machine, and says why; `cargo xtask test` counts it as skipped.
