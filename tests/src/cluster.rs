@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use api::sync::Status;
 use bundle::Digest;
 
 use crate::link::Lane;
@@ -27,6 +28,8 @@ use crate::process;
 use crate::process::Finished;
 use crate::process::Running;
 use crate::programs::Program;
+use crate::site::Site;
+use crate::vendor::Vendor;
 
 /// Where every node listens, at its own address.
 const PORT: u16 = 7401;
@@ -118,11 +121,11 @@ impl Cluster {
             + pushed.map(|(_, link)| link.bytes_to_target()).sum::<u64>()
     }
 
-    /// Cuts or mends all links of a node.
-    pub fn part(&self, name: &str, is_parted: bool) {
+    /// Cuts the links between two nodes, both ways.
+    pub fn cut_between(&self, one: &str, other: &str) {
         for ((from, to), link) in &self.links {
-            if from == name || to == name {
-                if is_parted { link.cut() } else { link.mend() }
+            if (from == one && to == other) || (from == other && to == one) {
+                link.cut();
             }
         }
     }
@@ -204,10 +207,23 @@ impl Node {
         self.syncd(&["status", "--json"])
     }
 
-    /// `syncd status --json`.
-    pub fn status(&self) -> Result<serde_json::Value> {
+    /// `syncd status --json`: what this node knows of all.
+    pub fn status(&self) -> Result<Status> {
         let finished = process::run(&mut self.status_command()?)?.succeeded()?;
         Ok(serde_json::from_str(&finished.stdout)?)
+    }
+
+    /// Waits until the status has something.
+    pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut(&Status) -> Option<T>) -> Result<T> {
+        process::wait_for(&format!("{} to have {what}", self.name), || {
+            let status = self.status().map_err(|error| format!("{error:#}"))?;
+            look(&status).ok_or_else(|| format!("{status:#?}"))
+        })
+    }
+
+    /// Makes its store trust a vendor, as an operator does before the first import.
+    pub fn trust(&self, vendor: &Vendor) -> Result<Site> {
+        Site::trusting(vendor, &self.store())
     }
 
     /// Names and sizes of its published blobs, read from its disk.

@@ -170,6 +170,20 @@ impl Running {
         })
     }
 
+    /// Waits until it has ended by itself, which must be well.
+    pub fn wait(mut self) -> Result<()> {
+        let guard = Guard::over(&self.child)?;
+        let status = self.child.wait()?;
+        drop(guard);
+        ensure!(
+            status.success(),
+            "{}: {status}:\n{}",
+            self.name,
+            self.log_end()
+        );
+        Ok(())
+    }
+
     /// An error with the end of its log when it is no longer running.
     pub fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {

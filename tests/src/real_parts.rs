@@ -90,7 +90,7 @@ pub fn install() -> Result<String> {
     if missing.is_empty() {
         return Ok("all are here".to_owned());
     }
-    if !rustix::process::geteuid().is_root() || process::find("apt-get").is_none() {
+    if !is_root() || process::find("apt-get").is_none() {
         let names: Vec<&str> = missing.iter().map(|part| part.name()).collect();
         return Ok(format!(
             "{} missing, and this is not root on Debian",
@@ -112,6 +112,11 @@ pub fn install() -> Result<String> {
     }
     let names: Vec<&str> = missing.iter().map(|part| part.name()).collect();
     Ok(format!("installed {}", names.join(", ")))
+}
+
+/// Whether this runs as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 fn apt_get(arguments: &[&str], folder: Option<&Path>) -> Result<()> {

@@ -54,6 +54,24 @@ impl CorpusPlan {
         Self::of_bytes(seed, MIB)
     }
 
+    /// One image whose one layer is about `bytes` long: for what happens in the middle of a blob.
+    pub fn one_layer(seed: u64, bytes: u64) -> Self {
+        let layer = LayerPlan {
+            seed: layer_seed(seed, 0),
+            plain_bytes: bytes / 100 * 117,
+        };
+        let image = ImagePlan {
+            repository: "shop/big".to_owned(),
+            tag: "1.4.0".to_owned(),
+            layers: vec![0],
+            arm64_layers: Vec::new(),
+        };
+        Self {
+            layers: vec![layer],
+            images: vec![image],
+        }
+    }
+
     /// Eight images with shared bases, about `bytes` of gzip layers for linux/amd64 together.
     pub fn of_bytes(seed: u64, bytes: u64) -> Self {
         let plain = bytes / 1000 * 117 / 100;
