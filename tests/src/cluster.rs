@@ -18,6 +18,10 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use api::sync::ContentKind;
+use api::sync::Copy;
+use api::sync::Link as PeerLink;
+use api::sync::PeerStatus;
 use api::sync::Status;
 use bundle::Digest;
 
@@ -41,6 +45,8 @@ pub struct ClusterPlan {
     pub nodes: usize,
     /// Bandwidth of each node in each direction, shared by all its links.
     pub bytes_per_second: Option<u64>,
+    /// Nodes connect to each other, not through links that count: for measuring.
+    pub is_direct: bool,
     /// Further lines of every node's configuration.
     pub config: String,
 }
@@ -79,10 +85,17 @@ impl Cluster {
                 process: None,
             };
             node.issue_certificate(&authority)?;
-            let peers = links.iter().filter(|((from, _), _)| from == name);
-            let peers: Vec<(&str, SocketAddr)> = peers
-                .map(|((_, to), link)| (to.as_str(), link.address()))
-                .collect();
+            let peers: Vec<(&str, SocketAddr)> = if plan.is_direct {
+                let others = addresses.iter().filter(|(other, _)| *other != name);
+                others
+                    .map(|(other, address)| (other.as_str(), *address))
+                    .collect()
+            } else {
+                let leaving = links.iter().filter(|((from, _), _)| from == name);
+                leaving
+                    .map(|((_, to), link)| (to.as_str(), link.address()))
+                    .collect()
+            };
             let address = addresses.get(name).context("every node has an address")?;
             node.write_config(*address, &peers, &plan.config)?;
             node.syncd_does(&["init"])?;
@@ -101,6 +114,15 @@ impl Cluster {
     /// All nodes by name.
     pub fn nodes(&mut self) -> impl Iterator<Item = &mut Node> {
         self.nodes.values_mut()
+    }
+
+    /// Starts every node that is not running, and does not wait for any of them.
+    pub fn spawn(&mut self) -> Result<()> {
+        let mut stopped = self
+            .nodes
+            .values_mut()
+            .filter(|node| node.process.is_none());
+        stopped.try_for_each(Node::spawn)
     }
 
     /// Starts every node that is not running.
@@ -144,22 +166,27 @@ impl Node {
 
     /// Starts its daemon and waits until it answers.
     pub fn start(&mut self) -> Result<()> {
-        let mut command = self.syncd(&["run"])?;
-        command.env("RUST_LOG", "info");
-        let mut process = Running::start(&self.name, &mut command, &self.path("syncd.log"))?;
+        self.spawn()?;
         process::wait_for(&format!("{} to answer", self.name), || {
-            process.check().map_err(|error| error.to_string())?;
+            let running = self.process().and_then(Running::check);
+            running.map_err(|error| format!("{error:#}"))?;
             let status = self
                 .status_command()
                 .and_then(|mut command| process::run(&mut command));
-            let status = status.map_err(|error| error.to_string())?;
+            let status = status.map_err(|error| format!("{error:#}"))?;
             if status.code == Some(0) {
                 Ok(())
             } else {
                 Err(status.to_string())
             }
         })?;
-        process.check()?;
+        self.process()?.check()
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        let mut command = self.syncd(&["run"])?;
+        command.env("RUST_LOG", "info");
+        let process = Running::start(&self.name, &command, &self.path("syncd.log"))?;
         self.process = Some(process);
         Ok(())
     }
@@ -219,6 +246,46 @@ impl Node {
             let status = self.status().map_err(|error| format!("{error:#}"))?;
             look(&status).ok_or_else(|| format!("{status:#?}"))
         })
+    }
+
+    /// Waits until it has published and synced everything of its bundle.
+    pub fn wait_for_bundle(&self) -> Result<()> {
+        self.wait_for("a complete copy of the bundle", |status| {
+            let bundle = status
+                .contents
+                .iter()
+                .find(|it| it.kind == ContentKind::Bundle)?;
+            let own = bundle.copies.get(&status.stamp.node)?;
+            (*own == Copy::Complete).then_some(())
+        })
+    }
+
+    /// Waits until it has noticed that a peer is lost and says that any of the others could be lost as well.
+    pub fn wait_for_safe_without(&self, lost: &str) -> Result<()> {
+        self.wait_for(
+            &format!("{lost} down and the others safe to lose"),
+            |status| {
+                let up =
+                    |peer: &PeerStatus| peer.name.as_str() == lost && peer.link == PeerLink::Up;
+                let mut left = status
+                    .nodes
+                    .iter()
+                    .filter(|node| node.name.as_str() != lost);
+                let is_down = !status.peers.iter().any(up);
+                (is_down && left.all(|node| node.safe_to_lose)).then_some(())
+            },
+        )
+    }
+
+    /// The id of the bundle that it knows of.
+    pub fn bundle_id(&self) -> Result<Digest> {
+        let contents = self.status()?.contents;
+        let bundle = contents
+            .iter()
+            .find(|content| content.kind == ContentKind::Bundle);
+        Ok(bundle
+            .with_context(|| format!("{} knows no bundle", self.name))?
+            .id)
     }
 
     /// Makes its store trust a vendor, as an operator does before the first import.

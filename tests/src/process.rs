@@ -129,8 +129,9 @@ pub struct Running {
 
 impl Running {
     /// Starts a program; `log` is appended to.
-    pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: &Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
+        let mut command = tied(command);
         command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -210,6 +211,33 @@ impl Drop for Running {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// The same command, which the kernel ends should whoever started it be killed; untied where `setpriv` is missing.
+fn tied(command: &Command) -> Command {
+    let Some(setpriv) = find("setpriv") else {
+        let mut same = Command::new(command.get_program());
+        same.args(command.get_args());
+        return with_surroundings_of(command, same);
+    };
+    let mut tied = Command::new(setpriv);
+    tied.args(["--pdeathsig", "KILL", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    with_surroundings_of(command, tied)
+}
+
+fn with_surroundings_of(command: &Command, mut other: Command) -> Command {
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        other.current_dir(folder);
+    }
+    other
 }
 
 /// Looks until `probe` gives a value; its last `Err`, the state it saw, is in the message when it never does.

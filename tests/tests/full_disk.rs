@@ -7,7 +7,6 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use api::sync::ContentKind;
 use tests::cluster::Cluster;
 use tests::cluster::ClusterPlan;
 use tests::cluster::blobs_of;
@@ -134,14 +133,7 @@ fn a_receiver_without_room_says_so_takes_what_fits_and_finishes_by_itself() -> R
         blobs => Err(format!("{blobs:?}")),
     })?;
     disk.grow(256 * MIB)?;
-    m2.wait_for("a complete copy", |status| {
-        let bundle = status
-            .contents
-            .iter()
-            .find(|it| it.kind == ContentKind::Bundle)?;
-        let own = bundle.copies.get(&status.stamp.node)?;
-        (*own == api::sync::Copy::Complete).then_some(())
-    })?;
+    m2.wait_for_bundle()?;
     let received = verify_store(&m2.store())?;
     assert_eq!(received, cluster.node("m1")?.blobs()?);
     Ok(())

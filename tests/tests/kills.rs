@@ -78,9 +78,9 @@ fn an_import_killed_again_and_again_finishes_and_its_store_is_right() -> Result<
         let file = bundle.display().to_string();
         // Half of the kills meet a store that already has what earlier, killed imports left.
         for _ in 0..4 {
-            let mut command = site.installer(&["import", &file])?;
+            let command = site.installer(&["import", &file])?;
             let log = scratch.path().join("import.log");
-            let import = Running::start("installer import", &mut command, &log)?;
+            let import = Running::start("installer import", &command, &log)?;
             let_run(&mut random, took);
             import.kill()?;
             kills += 1;

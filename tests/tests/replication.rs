@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use anyhow::Result;
 use api::sync::ContentKind;
 use bundle::Digest;
@@ -69,11 +68,11 @@ impl Scene {
     fn begin_import(&mut self, node: &str, wait: &str) -> Result<Running> {
         let file = self.bundle.display().to_string();
         let log = self.folder.path().join("import.log");
-        let mut command = self
+        let command = self
             .cluster
             .node(node)?
             .syncd(&["import", &file, "--wait", wait])?;
-        Running::start("the import", &mut command, &log)
+        Running::start("the import", &command, &log)
     }
 
     /// The blobs of a node, each read and held against its name.
@@ -133,10 +132,7 @@ fn what_one_master_imports_all_have_and_no_lost_master_takes_it_away() -> Result
             .iter()
             .any(|content| content.kind == ContentKind::License)
     );
-    let content = contents
-        .iter()
-        .find(|content| content.kind == ContentKind::Bundle);
-    let id = content.context("m3 knows no bundle")?.id.to_hex();
+    let id = m3.bundle_id()?.to_hex();
     let exported = scene.folder.path().join("exported.airgap");
     m3.syncd_does(&["export", &id, "--output", &exported.display().to_string()])?;
     assert_eq!(
@@ -158,20 +154,8 @@ fn what_a_majority_has_acknowledged_survives_the_first_master_at_once() -> Resul
     scene.cluster.node("m1")?.kill()?;
     fs::remove_dir_all(scene.cluster.node("m1")?.store())?;
     for node in ["m2", "m3"] {
-        let name = node;
-        scene
-            .cluster
-            .node(node)?
-            .wait_for("both that are left complete", |status| {
-                let bundle = status
-                    .contents
-                    .iter()
-                    .find(|it| it.kind == ContentKind::Bundle)?;
-                let complete =
-                    |(_, copy): &(_, &api::sync::Copy)| **copy == api::sync::Copy::Complete;
-                (bundle.copies.iter().filter(complete).count() == 2).then_some(())
-            })?;
-        scene.require_all(name)?;
+        scene.cluster.node(node)?.wait_for_bundle()?;
+        scene.require_all(node)?;
     }
     Ok(())
 }
@@ -183,17 +167,7 @@ fn a_master_that_was_away_gets_what_it_missed() -> Result<()> {
     let bundle = scene.bundle.clone();
     scene.import_at("m1", &bundle, "majority")?;
     scene.cluster.node("m3")?.start()?;
-    scene
-        .cluster
-        .node("m3")?
-        .wait_for("a complete copy", |status| {
-            let bundle = status
-                .contents
-                .iter()
-                .find(|it| it.kind == ContentKind::Bundle)?;
-            let own = bundle.copies.get(&status.stamp.node)?;
-            (*own == api::sync::Copy::Complete).then_some(())
-        })?;
+    scene.cluster.node("m3")?.wait_for_bundle()?;
     scene.require_all("m3")
 }
 
@@ -236,16 +210,6 @@ fn a_cut_between_two_masters_is_bridged_by_the_third() -> Result<()> {
     scene.cluster.cut_between("m1", "m3");
     let bundle = scene.bundle.clone();
     scene.import_at("m1", &bundle, "majority")?;
-    scene
-        .cluster
-        .node("m3")?
-        .wait_for("a complete copy", |status| {
-            let bundle = status
-                .contents
-                .iter()
-                .find(|it| it.kind == ContentKind::Bundle)?;
-            let own = bundle.copies.get(&status.stamp.node)?;
-            (*own == api::sync::Copy::Complete).then_some(())
-        })?;
+    scene.cluster.node("m3")?.wait_for_bundle()?;
     scene.require_all("m3")
 }

@@ -147,11 +147,7 @@ fn a_build_killed_in_the_middle_of_a_layer_goes_on_where_it_was() -> Result<()> 
         "keys/shop.key",
     ];
     let log = scene.folder.path().join("build.log");
-    let build = Running::start(
-        "bundler build",
-        &mut scene.vendor.bundler(&arguments)?,
-        &log,
-    )?;
+    let build = Running::start("bundler build", &scene.vendor.bundler(&arguments)?, &log)?;
     process::wait_for("half of the layer", || match link.bytes_from_target() {
         bytes if bytes > 24 * MIB => Ok(()),
         bytes => Err(format!("{bytes} bytes")),

@@ -1,7 +1,9 @@
 //! The project's own commands; `cargo xtask --help` lists them. Nothing here is needed at run time.
 
+mod bench;
 mod check;
 mod command;
+mod demo;
 mod dist;
 mod fix;
 mod release;
@@ -18,6 +20,10 @@ use clap::Parser;
 /// Sealift's own commands, for a fresh clone and the Rust toolchain.
 #[derive(Debug, Parser)]
 enum Xtask {
+    /// Show the main job on this machine: real images, one signed file, three masters, two of them killed.
+    Demo,
+    /// Measure against other people's tools, side by side, and print ratios.
+    Bench(bench::BenchArguments),
     /// Run every test that this machine can run; say what is skipped and why.
     Test(test::TestArguments),
     /// Check format, lints, direction of dependencies, documents; change nothing.
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
 /// Runs one command; `false` when it did its work and found something wrong.
 fn run(command: Xtask) -> Result<bool> {
     match command {
+        Xtask::Demo => demo::run(),
+        Xtask::Bench(arguments) => bench::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
         Xtask::Verify => Ok(verify::run()),
         Xtask::Fix => fix::run(),
