@@ -99,6 +99,7 @@ impl Cluster {
             let address = addresses.get(name).context("every node has an address")?;
             node.write_config(*address, &peers, &plan.config)?;
             node.syncd_does(&["init"])?;
+            node.syncd_does(&["init"])?;
             nodes.insert(name.clone(), node);
         }
         Ok(Self { nodes, links })

@@ -106,7 +106,7 @@ impl DebianRegistry {
     /// Copies all images of a corpus into it with skopeo, digests kept.
     pub fn fill(&self, corpus: &Corpus) -> Result<()> {
         for image in &corpus.images {
-            let from = format!("oci:{}:{}", corpus.layout.display(), image.reference());
+            let from = format!("oci:{}:{}", corpus.layout.display(), image.name());
             let to = format!("docker://{}/{}", self.address, image.reference());
             skopeo(&[
                 "copy",

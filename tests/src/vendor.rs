@@ -12,12 +12,10 @@ use bundle::Digest;
 
 use crate::corpus::Corpus;
 use crate::corpus::Image;
+use crate::corpus::REGISTRY;
 use crate::process;
 use crate::process::Finished;
 use crate::programs::Program;
-
-/// The registry that stands in the names of all images.
-pub const REGISTRY: &str = "registry.acme.example";
 
 /// Opens every secret key of a test vendor; a secret it is not.
 const PASSWORD: &str = "snake oil";
@@ -48,8 +46,10 @@ pub struct Release {
 /// Where a release's images are.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// In a registry without TLS.
+    /// In a registry without TLS that mirrors the one in their names.
     Registry(SocketAddr),
+    /// In a registry without TLS that stands in their names itself.
+    Named(SocketAddr),
     /// In an OCI image layout directory.
     Layout(PathBuf),
 }
@@ -86,12 +86,19 @@ impl Release {
             "apiVersion: sealift/v1\nvendor: acme\nproduct: {product}\nversion: {version}\n\
              sequence: {sequence}\nreleased_at: 2026-11-01T00:00:00Z\nplatforms: [linux/amd64]\nimages:\n"
         );
+        let registry = match self.source {
+            Source::Named(address) => address.to_string(),
+            Source::Registry(_) | Source::Layout(_) => REGISTRY.to_owned(),
+        };
         for image in &self.images {
-            write!(yaml, "  - {{image: '{REGISTRY}/{image}'")?;
+            write!(yaml, "  - {{image: '{registry}/{image}'")?;
             if let Source::Layout(folder) = &self.source {
                 write!(yaml, ", from: 'oci-layout:{}'", folder.display())?;
             }
             yaml.push_str("}\n");
+        }
+        if let Source::Named(address) = &self.source {
+            writeln!(yaml, "registries: {{insecure: ['{address}']}}")?;
         }
         if let Source::Registry(address) = &self.source {
             writeln!(

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 use tests::corpus::Corpus;
 use tests::corpus::CorpusPlan;
+use tests::corpus::REGISTRY;
 use tests::process;
 use tests::real_parts;
 use tests::real_parts::Part;
@@ -14,7 +15,6 @@ use tests::registry::DebianRegistry;
 use tests::registry::skopeo;
 use tests::site::json;
 use tests::skip;
-use tests::vendor::REGISTRY;
 use tests::vendor::Release;
 use tests::vendor::Source;
 use tests::vendor::Vendor;
@@ -109,7 +109,8 @@ fn what_we_pull_from_debians_registry_is_what_skopeo_sees_there() -> Result<()> 
     let bundle = bundle.display().to_string();
     let shown = json(&vendor.bundler_does(&["--json", "inspect", &bundle, "images"])?)?;
     let images = shown
-        .get("images")
+        .get("index")
+        .and_then(|index| index.get("images"))
         .and_then(Value::as_array)
         .context("no images")?;
     assert_eq!(images.len(), corpus.images.len());

@@ -55,16 +55,21 @@ impl Scene {
         Release::of(&self.corpus, Source::Layout(self.corpus.layout.clone()))
     }
 
-    /// Imports changed bytes, which must be refused and leave the store as it was.
+    /// Imports a bundle that is changed or not trusted: refused, by `verify` as well.
     fn refuses(&self, code: &str, bytes: &[u8]) -> Result<()> {
         let file = self.folder.path().join("hostile.airgap");
         fs::write(&file, bytes)?;
+        self.refuses_import(code, &file)?;
+        self.site
+            .refuses(code, &["verify", &file.display().to_string()])
+    }
+
+    /// Imports a file, which must be refused and leave the store as it was.
+    fn refuses_import(&self, code: &str, file: &Path) -> Result<()> {
         let before = tree(self.site.store())?;
         self.site
-            .refuses_import(code, &file)
+            .refuses_import(code, file)
             .context(code.to_owned())?;
-        self.site
-            .refuses(code, &["verify", &file.display().to_string()])?;
         assert_eq!(before, tree(self.site.store())?, "{code} changed the store");
         Ok(())
     }
@@ -164,15 +169,15 @@ fn an_older_release_and_a_second_one_of_the_same_number_are_refused() -> Result<
     let older = scene
         .vendor
         .build(&scene.release().at("1.3.0", 40), &["--fast"])?;
-    scene.refuses("BUNDLE_ROLLBACK", &fs::read(older)?)?;
+    scene.refuses_import("BUNDLE_ROLLBACK", &older)?;
     let twin = scene
         .vendor
         .build(&scene.release().at("1.4.1", 42), &["--fast"])?;
-    scene.refuses("BUNDLE_EQUIVOCATION", &fs::read(twin)?)
+    scene.refuses_import("BUNDLE_EQUIVOCATION", &twin)
 }
 
 #[test]
-fn an_expired_license_and_one_for_other_releases_block_the_import() -> Result<()> {
+fn an_expired_license_blocks_the_import() -> Result<()> {
     let scene = Scene::set()?;
     let expired = scene.vendor.license(
         "H-0001",
@@ -186,10 +191,20 @@ fn an_expired_license_and_one_for_other_releases_block_the_import() -> Result<()
             "trial",
         ],
     )?;
-    scene.site.refuses_import("LICENSE_EXPIRED", &expired)?;
-    let other_channel = scene.vendor.license("H-0002", 1, &["--channel", "beta"])?;
-    scene.site.import(&other_channel)?;
-    scene.refuses("LICENSE_CHANNEL", &fs::read(&scene.bundle)?)
+    scene.site.import(&expired)?;
+    scene.refuses_import("LICENSE_EXPIRED", &scene.bundle)
+}
+
+#[test]
+fn a_license_for_another_channel_blocks_the_import_and_an_older_one_of_it_is_refused() -> Result<()>
+{
+    let scene = Scene::set()?;
+    let older = scene.vendor.license("H-0002", 1, &[])?;
+    scene
+        .site
+        .import(&scene.vendor.license("H-0002", 2, &["--channel", "beta"])?)?;
+    scene.refuses_import("LICENSE_ROLLBACK", &older)?;
+    scene.refuses_import("LICENSE_CHANNEL", &scene.bundle)
 }
 
 #[test]

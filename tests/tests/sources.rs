@@ -57,7 +57,7 @@ fn doors_open_with_the_credentials_of_dockers_file_and_only_with_them() -> Resul
     let scene = Scene::set(&CorpusPlan::tiny(52))?;
     for access in ["basic", "bearer"] {
         let registry = EmbeddedRegistry::start(&scene.corpus.layout, &["--access", access])?;
-        let release = Release::of(&scene.corpus, Source::Registry(registry.address()));
+        let release = Release::of(&scene.corpus, Source::Named(registry.address()));
         let file = scene.vendor.write_release(&release)?;
         let output = format!("{access}.airgap");
         let cache = scene.folder.path().join(format!("cache-{access}"));
@@ -82,7 +82,7 @@ fn doors_open_with_the_credentials_of_dockers_file_and_only_with_them() -> Resul
         let docker = scene.folder.path().join("docker");
         fs::create_dir_all(&docker)?;
         fs::write(docker.join("config.json"), "{}")?;
-        require_refusal(&build(&docker)?.refused()?, "REGISTRY_UNAUTHORIZED")?;
+        require_refusal(&build(&docker)?.refused()?, "SOURCE_AUTH")?;
         // `puller:open sesame`, as `docker login` writes it.
         let auths = format!(
             r#"{{"auths": {{"{}": {{"auth": "cHVsbGVyOm9wZW4gc2VzYW1l"}}}}}}"#,

@@ -22,6 +22,9 @@ pub use self::plan::CorpusPlan;
 pub use self::plan::ImagePlan;
 pub use self::plan::LayerPlan;
 
+/// The registry that stands in the full names of all images.
+pub const REGISTRY: &str = "registry.acme.example";
+
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -57,6 +60,11 @@ impl Image {
     /// `repository:tag`.
     pub fn reference(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
+    }
+
+    /// `registry/repository:tag`, its name in the layout and at the site.
+    pub fn name(&self) -> String {
+        format!("{REGISTRY}/{}", self.reference())
     }
 }
 
@@ -201,7 +209,7 @@ impl LayoutWriter {
                 json!({
                     "mediaType": image.media_type, "digest": image.digest,
                     "size": self.blobs.get(&image.digest),
-                    "annotations": {"org.opencontainers.image.ref.name": image.reference()},
+                    "annotations": {"org.opencontainers.image.ref.name": image.name()},
                 })
             })
             .collect();
