@@ -1,5 +1,7 @@
 //! The members of a bundle's payload, in the order in which they lie in the file.
 
+use std::collections::BTreeMap;
+
 use crate::digest::Digest;
 use crate::digest::Hasher;
 use crate::index::BlobEntry;
@@ -78,6 +80,15 @@ impl BlobMember {
 }
 
 impl BundleIndex {
+    /// Names the piece list of each blob in `lists`.
+    pub fn set_pieces(&mut self, lists: &BTreeMap<Digest, Digest>) {
+        for blob in &mut self.blobs {
+            if let Some(list) = lists.get(&blob.digest) {
+                blob.pieces = Some(*list);
+            }
+        }
+    }
+
     /// The blob members of a whole bundle: each blob, and right behind it its piece list.
     pub fn members(&self) -> Vec<BlobMember> {
         self.blobs

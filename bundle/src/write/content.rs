@@ -1,5 +1,7 @@
 //! The writer's first thread: reads blobs, checks them against the index, and fills frames with the tar's plain bytes.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::io::Read;
 use std::sync::mpsc::Receiver;
@@ -7,13 +9,16 @@ use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::sync_channel;
 
 use crate::digest::Digest;
+use crate::digest::Hasher;
 use crate::index::BlobMember;
-use crate::index::MemberHasher;
+use crate::index::MemberKind;
 use crate::packing::Codec;
+use crate::pieces::PieceHasher;
 use crate::tar;
 use crate::write::BlobSource;
 use crate::write::WriteError;
 use crate::write::compress::Job;
+use crate::write::plan;
 use crate::write::plan::Member;
 use crate::write::plan::Plan;
 use crate::write::plan::PlannedFrame;
@@ -55,10 +60,28 @@ pub(super) struct Channels {
     pub(super) emptied: Receiver<Vec<u8>>,
 }
 
-/// Sends the content of all frames of the plan.
-pub(super) fn run(plan: &Plan, source: &dyn BlobSource, channels: Channels) {
+/// What is known of the piece lists that the plan names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pieces {
+    /// Their digests are in the index; they are read from the source like blobs.
+    Listed,
+    /// Only their lengths are; the source has each when it has its blob.
+    Open,
+}
+
+/// Sends the content of all frames of the plan; gives the digests of the piece lists that were open.
+pub(super) fn run(
+    plan: &Plan,
+    pieces: Pieces,
+    source: &dyn BlobSource,
+    channels: Channels,
+) -> BTreeMap<Digest, Digest> {
     let mut content = Content {
         source,
+        assumed: &plan.assumed,
+        pieces,
+        open_list: None,
+        lists: BTreeMap::new(),
         output: Output {
             frames: plan.frames.iter().copied(),
             open: None,
@@ -73,10 +96,18 @@ pub(super) fn run(plan: &Plan, source: &dyn BlobSource, channels: Channels) {
             .messages
             .send(Message::Failed(error));
     }
+    content.lists
 }
 
 struct Content<'a, I> {
     source: &'a dyn BlobSource,
+    /// Blobs whose first bytes nobody has seen yet.
+    assumed: &'a BTreeSet<Digest>,
+    pieces: Pieces,
+    /// The piece list of the blob that was just put, when it was open.
+    open_list: Option<Vec<u8>>,
+    /// Digests of open piece lists, by blob.
+    lists: BTreeMap<Digest, Digest>,
     output: Output<I>,
 }
 
@@ -89,8 +120,12 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
                     self.output.put(content)?;
                 }
                 Member::Blob(blob) => {
-                    self.put_header(&blob.path(), blob.size)?;
-                    self.put_blob(blob)?;
+                    if let Some(list) = self.open_list.take() {
+                        self.put_list(blob, &list)?;
+                    } else {
+                        self.put_header(&blob.path(), blob.size)?;
+                        self.put_blob(blob)?;
+                    }
                 }
             }
             let padding = usize::try_from(tar::padding(member.size())).unwrap_or(0);
@@ -100,20 +135,39 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
         self.output.put(&[0; 1024])
     }
 
+    /// Puts a piece list that was open, under the name that it has now; it comes right behind its blob.
+    fn put_list(&mut self, planned: &BlobMember, list: &[u8]) -> Result<(), Stop> {
+        let size = u64::try_from(list.len()).unwrap_or(u64::MAX);
+        let MemberKind::PieceList { of } = planned.kind else {
+            return Err(WriteError::Completed.into());
+        };
+        if size != planned.size {
+            return Err(differs(planned, "size", &size, &planned.size).into());
+        }
+        let digest = Digest::of(list);
+        self.lists.insert(of, digest);
+        let named = BlobMember {
+            digest,
+            ..planned.clone()
+        };
+        self.put_header(&named.path(), size)?;
+        self.output.put(list)
+    }
+
     fn put_header(&mut self, name: &str, size: u64) -> Result<(), Stop> {
         let header = tar::header(name, size)
             .ok_or_else(|| WriteError::Output(io::Error::other("name does not fit a header")))?;
         self.output.put(&header)
     }
 
-    /// Copies a blob; its size, digest and pieces are those of the index when this returns.
+    /// Copies a blob; it is the one of the index when this returns.
     fn put_blob(&mut self, blob: &BlobMember) -> Result<(), Stop> {
         let failed = |source| WriteError::Source {
             digest: blob.digest,
             source,
         };
         let mut reader = self.source.open(&blob.digest).map_err(failed)?;
-        let mut hasher = MemberHasher::new(blob);
+        let mut check = Check::of(blob);
         let mut left = blob.size;
         while left > 0 {
             let room = self.output.room()?;
@@ -123,7 +177,11 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
             if bytes == 0 {
                 return Err(differs(blob, "size", &(blob.size - left), &blob.size).into());
             }
-            hasher.update(room.get(..bytes).unwrap_or_default());
+            let read = room.get(..bytes).unwrap_or_default();
+            if left == blob.size && self.assumed.contains(&blob.digest) && !says_type(blob, read) {
+                return Err(WriteError::Mislabelled(blob.digest).into());
+            }
+            check.update(read);
             left -= u64::try_from(bytes).unwrap_or(left);
             self.output.advance(bytes)?;
         }
@@ -131,28 +189,73 @@ impl<I: Iterator<Item = PlannedFrame>> Content<'_, I> {
             let more = format!("more than {}", blob.size);
             return Err(differs(blob, "size", &more, &blob.size).into());
         }
-        Ok(require_right(blob, hasher)?)
+        self.require_right(blob, check)
+    }
+
+    /// Requires the digest that the index has, or the piece list.
+    fn require_right(&mut self, blob: &BlobMember, check: Check) -> Result<(), Stop> {
+        let (list, listed) = match check {
+            Check::Whole(hasher) => {
+                let digest = hasher.finish();
+                if digest != blob.digest {
+                    return Err(differs(blob, "digest", &digest, &blob.digest).into());
+                }
+                return Ok(());
+            }
+            Check::Pieces(hasher, listed) => (hasher.finish().to_bytes(), listed),
+        };
+        let actual = Digest::of(&list);
+        let expected = match self.pieces {
+            Pieces::Listed => listed,
+            Pieces::Open => {
+                let known = self.source.piece_list(&blob.digest);
+                let known = known.map_err(|source| WriteError::Source {
+                    digest: blob.digest,
+                    source,
+                })?;
+                Digest::of(&known.to_bytes())
+            }
+        };
+        if actual != expected {
+            let what = "digest of its piece list";
+            return Err(differs(blob, what, &actual, &expected).into());
+        }
+        if self.pieces == Pieces::Open {
+            self.open_list = Some(list);
+        }
+        Ok(())
     }
 }
 
-/// Requires the digests that the index has.
-fn require_right(blob: &BlobMember, hasher: MemberHasher) -> Result<(), WriteError> {
-    let (digest, list) = hasher.finish();
-    if digest != blob.digest {
-        return Err(differs(blob, "digest", &digest, &blob.digest));
-    }
-    if let (Some(list), Some(expected)) = (list, blob.pieces()) {
-        let actual = Digest::of(&list.to_bytes());
-        if actual != expected {
-            return Err(differs(
-                blob,
-                "digest of its piece list",
-                &actual,
-                &expected,
-            ));
+/// How a blob is held against what is known of it: by one hash, the cheaper one where there are two.
+///
+/// A piece list was made in the same pass as the blob's SHA-256, so bytes that have the one have the other. Every
+/// reader checks both.
+enum Check {
+    Whole(Hasher),
+    /// With the digest of the list in the index.
+    Pieces(Box<PieceHasher>, Digest),
+}
+
+impl Check {
+    fn of(blob: &BlobMember) -> Self {
+        match blob.pieces() {
+            Some(list) => Self::Pieces(Box::new(PieceHasher::standard()), list),
+            None => Self::Whole(Hasher::new()),
         }
     }
-    Ok(())
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Whole(hasher) => hasher.update(bytes),
+            Self::Pieces(hasher, _listed) => hasher.update(bytes),
+        }
+    }
+}
+
+/// Whether a blob begins as its media type says.
+fn says_type(blob: &BlobMember, start: &[u8]) -> bool {
+    plan::magic_of(&blob.media_type).is_none_or(|magic| start.starts_with(magic))
 }
 
 fn differs(

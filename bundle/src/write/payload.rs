@@ -1,5 +1,6 @@
 //! The thread that writes: frames in their order, then the head into the room before them.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
 use std::io::Seek;
@@ -29,6 +30,7 @@ use crate::write::compress;
 use crate::write::content;
 use crate::write::content::Channels;
 use crate::write::content::Message;
+use crate::write::content::Pieces;
 use crate::write::plan::Plan;
 use crate::write::plan::PlannedFrame;
 
@@ -39,42 +41,113 @@ pub(super) fn write(
     options: &WriteOptions,
     events: &dyn Fn(WriteEvent),
 ) -> Result<Written, WriteError> {
-    let index = BundleIndex::parse(&head.bundle_json)?;
-    let listed: BTreeSet<_> = index.blobs.iter().map(|blob| blob.digest).collect();
-    if let Some(unknown) = options.omitted.difference(&listed).next() {
-        return Err(WriteError::Omitted(*unknown));
-    }
-    let mut packing = Packing {
-        bundle: head.id(),
-        base: options.base,
-        omitted: options.omitted.clone(),
-        frames: Vec::new(),
-        total_size: 0,
-    };
-    let plan = Plan::new(&index, packing.carried(&index), source)?;
-    packing.frames = plan.frames.iter().map(placeholder).collect();
-    let room = head_frame(head, &packing)?.len();
+    let mut payload = Payload::begin(head, source, out, options)?;
+    payload.write_frames(Pieces::Listed, source, out, options, events)?;
+    payload.end(head, out)
+}
 
-    let start = u64::try_from(room).unwrap_or(u64::MAX);
-    out.seek(SeekFrom::Start(start))
-        .map_err(WriteError::Output)?;
-    packing.frames = write_frames(&plan, source, out, options, events)?;
-    packing.total_size = packing.frames.iter().map(|frame| frame.size).sum();
-    let head_frame = head_frame(head, &packing)?;
-    if head_frame.len() != room {
-        return Err(WriteError::Output(io::Error::other(
-            "head outgrew its room",
-        )));
+pub(super) fn write_late<E: From<WriteError>>(
+    draft: &HeadFiles,
+    source: &dyn BlobSource,
+    out: &mut (impl Write + Seek),
+    options: &WriteOptions,
+    events: &dyn Fn(WriteEvent),
+    complete: impl FnOnce(&BTreeMap<Digest, Digest>) -> Result<HeadFiles, E>,
+) -> Result<Written, E> {
+    let mut payload = Payload::begin(draft, source, out, options)?;
+    let lists = payload.write_frames(Pieces::Open, source, out, options, events)?;
+    let head = complete(&lists)?;
+    payload.complete(&head, &lists)?;
+    Ok(payload.end(&head, out)?)
+}
+
+/// A payload that is being written behind the room for its head.
+struct Payload {
+    index: BundleIndex,
+    packing: Packing,
+    plan: Plan,
+    room: usize,
+}
+
+impl Payload {
+    /// Plans the payload and moves `out` to where it begins.
+    fn begin(
+        head: &HeadFiles,
+        source: &dyn BlobSource,
+        out: &mut impl Seek,
+        options: &WriteOptions,
+    ) -> Result<Self, WriteError> {
+        let index = BundleIndex::parse(&head.bundle_json)?;
+        let listed: BTreeSet<_> = index.blobs.iter().map(|blob| blob.digest).collect();
+        if let Some(unknown) = options.omitted.difference(&listed).next() {
+            return Err(WriteError::Omitted(*unknown));
+        }
+        let mut packing = Packing {
+            bundle: head.id(),
+            base: options.base,
+            omitted: options.omitted.clone(),
+            frames: Vec::new(),
+            total_size: 0,
+        };
+        let plan = Plan::new(&index, packing.carried(&index), source)?;
+        packing.frames = plan.frames.iter().map(placeholder).collect();
+        let room = head_frame(head, &packing)?.len();
+        out.seek(SeekFrom::Start(length(room)))
+            .map_err(WriteError::Output)?;
+        Ok(Self {
+            index,
+            packing,
+            plan,
+            room,
+        })
     }
-    out.seek(SeekFrom::Start(0)).map_err(WriteError::Output)?;
-    out.write_all(&head_frame).map_err(WriteError::Output)?;
-    out.seek(SeekFrom::End(0)).map_err(WriteError::Output)?;
-    out.flush().map_err(WriteError::Output)?;
-    Ok(Written {
-        id: packing.bundle,
-        size: start + packing.total_size,
-        frames: packing.frames.len() + 1,
-    })
+
+    /// Writes all frames; gives the digests of the piece lists among their members.
+    fn write_frames(
+        &mut self,
+        pieces: Pieces,
+        source: &dyn BlobSource,
+        out: &mut impl Write,
+        options: &WriteOptions,
+        events: &dyn Fn(WriteEvent),
+    ) -> Result<BTreeMap<Digest, Digest>, WriteError> {
+        let (frames, lists) = write_frames(&self.plan, pieces, source, out, options, events)?;
+        self.packing.total_size = frames.iter().map(|frame| frame.size).sum();
+        self.packing.frames = frames;
+        Ok(lists)
+    }
+
+    /// Takes the head whose index is the draft's, with the piece lists that were written.
+    fn complete(
+        &mut self,
+        head: &HeadFiles,
+        lists: &BTreeMap<Digest, Digest>,
+    ) -> Result<(), WriteError> {
+        let mut expected = self.index.clone();
+        expected.set_pieces(lists);
+        if BundleIndex::parse(&head.bundle_json)? != expected {
+            return Err(WriteError::Completed);
+        }
+        self.packing.bundle = head.id();
+        Ok(())
+    }
+
+    /// Writes the head into its room.
+    fn end(self, head: &HeadFiles, out: &mut (impl Write + Seek)) -> Result<Written, WriteError> {
+        let head_frame = head_frame(head, &self.packing)?;
+        if head_frame.len() != self.room {
+            return Err(WriteError::Completed);
+        }
+        out.seek(SeekFrom::Start(0)).map_err(WriteError::Output)?;
+        out.write_all(&head_frame).map_err(WriteError::Output)?;
+        out.seek(SeekFrom::End(0)).map_err(WriteError::Output)?;
+        out.flush().map_err(WriteError::Output)?;
+        Ok(Written {
+            id: self.packing.bundle,
+            size: length(self.room) + self.packing.total_size,
+            frames: self.packing.frames.len() + 1,
+        })
+    }
 }
 
 /// The bytes of the head frame.
@@ -100,11 +173,12 @@ fn placeholder(frame: &PlannedFrame) -> Frame {
 
 fn write_frames(
     plan: &Plan,
+    pieces: Pieces,
     source: &dyn BlobSource,
     out: &mut impl Write,
     options: &WriteOptions,
     events: &dyn Fn(WriteEvent),
-) -> Result<Vec<Frame>, WriteError> {
+) -> Result<(Vec<Frame>, BTreeMap<Digest, Digest>), WriteError> {
     let (message_sender, messages) = sync_channel(content::MESSAGES);
     let (job_sender, jobs) = sync_channel(0);
     let (emptied, emptied_receiver) = channel();
@@ -120,7 +194,7 @@ fn write_frames(
             jobs: job_sender,
             emptied: emptied_receiver,
         };
-        scope.spawn(move || content::run(plan, source, channels));
+        let content = scope.spawn(move || content::run(plan, pieces, source, channels));
         let mut writer = FrameWriter {
             out,
             messages,
@@ -145,7 +219,8 @@ fn write_frames(
                 plain_bytes_total: plan.plain_bytes(),
             });
         }
-        Ok(frames)
+        let lists = content.join().map_err(|_panic| out_of_step())?;
+        Ok((frames, lists))
     })
 }
 
@@ -200,6 +275,10 @@ impl<W: Write> FrameWriter<'_, W> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok((size, Digest::of(&bytes)))
     }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// The threads disagree about the plan, or one of them has panicked.

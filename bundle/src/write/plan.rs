@@ -1,8 +1,8 @@
 //! What the writer decides before it writes: which codec each member gets, and where the frames are cut.
 
-use std::io;
-use std::io::Read;
+use std::collections::BTreeSet;
 
+use crate::digest::Digest;
 use crate::index::BlobMember;
 use crate::index::BundleIndex;
 use crate::index::MemberKind;
@@ -40,6 +40,8 @@ pub(super) enum Member {
 pub(super) struct Plan {
     pub(super) members: Vec<Member>,
     pub(super) frames: Vec<PlannedFrame>,
+    /// Blobs that are to be stored as their media type says, but were not there to be looked at.
+    pub(super) assumed: BTreeSet<Digest>,
 }
 
 impl Plan {
@@ -62,8 +64,9 @@ impl Plan {
         let layout = members.iter().map(Member::size);
         cutter.add_run(Codec::Zstd, &layout.collect::<Vec<_>>(), u64::MAX);
         let mut run = (Codec::Zstd, Vec::new());
+        let mut assumed = BTreeSet::new();
         for blob in blobs {
-            let codec = codec_for(&blob, source)?;
+            let codec = codec_for(&blob, source, &mut assumed)?;
             if codec != run.0 {
                 cutter.add_run(run.0, &run.1, target(run.0));
                 run = (codec, Vec::new());
@@ -75,6 +78,7 @@ impl Plan {
         Ok(Self {
             members,
             frames: cutter.finish(),
+            assumed,
         })
     }
 
@@ -148,8 +152,13 @@ impl Cutter {
     }
 }
 
-/// Stored when compressing can't help: piece lists are hashes, and what is compressed already says so twice.
-fn codec_for(blob: &BlobMember, source: &dyn BlobSource) -> Result<Codec, WriteError> {
+/// Stored when compressing can't help: piece lists are hashes, and what is compressed already says so twice. What is
+/// still to come has only its media type to say so, and goes into `assumed`.
+fn codec_for(
+    blob: &BlobMember,
+    source: &dyn BlobSource,
+    assumed: &mut BTreeSet<Digest>,
+) -> Result<Codec, WriteError> {
     match blob.kind {
         MemberKind::PieceList { .. } => return Ok(Codec::Raw),
         MemberKind::Blob { .. } => {}
@@ -157,24 +166,23 @@ fn codec_for(blob: &BlobMember, source: &dyn BlobSource) -> Result<Codec, WriteE
     let Some(magic) = magic_of(&blob.media_type) else {
         return Ok(Codec::Zstd);
     };
-    let mut start = Vec::new();
-    let opened = source.open(&blob.digest);
-    let length = u64::try_from(magic.len()).unwrap_or(0);
-    opened
-        .and_then(|reader| reader.take(length).read_to_end(&mut start))
-        .map_err(|source: io::Error| WriteError::Source {
-            digest: blob.digest,
-            source,
-        })?;
-    Ok(if start == magic {
-        Codec::Raw
-    } else {
-        Codec::Zstd
+    let start = source.start(&blob.digest, magic.len());
+    let start = start.map_err(|source| WriteError::Source {
+        digest: blob.digest,
+        source,
+    })?;
+    Ok(match start {
+        None => {
+            assumed.insert(blob.digest);
+            Codec::Raw
+        }
+        Some(start) if start == magic => Codec::Raw,
+        Some(_other) => Codec::Zstd,
     })
 }
 
 /// What a blob of a compressed media type begins with.
-fn magic_of(media_type: &str) -> Option<&'static [u8]> {
+pub(super) fn magic_of(media_type: &str) -> Option<&'static [u8]> {
     let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| media_type.ends_with(suffix));
     if ends(&["+gzip", "/gzip", ".gzip", "/x-gzip"]) {
         Some(&[0x1f, 0x8b])

@@ -1,3 +1,5 @@
+mod late;
+
 use std::cell::Cell;
 use std::io::Cursor;
 use std::io::Read;
