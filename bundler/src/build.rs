@@ -1,10 +1,12 @@
-//! The build: settings → gather → resolve → fetch → plan → sign → write.
+//! The build: settings → gather → resolve → plan → fetch and write → sign.
 //!
 //! 1. Everything that can be refused without the network is refused first: release file, trust root, local files, keys.
 //! 2. All images are resolved, so every problem of every image, and the size of all, is known before the first layer.
 //! 3. Room on the disk is checked for cache and bundle before the first layer.
-//! 4. The index is composed from sorted inputs, signed in memory, and verified as a site will do it.
-//! 5. The bundle is written beside its name, synced, renamed.
+//! 4. The index is composed from sorted inputs. When the bundle that is there was built of the same, that is all.
+//! 5. The bundle is written beside its name while its blobs are fetched, in its own order. Only the digests of piece
+//!    lists come last: then the index is signed in memory and verified as a site will do it.
+//! 6. The file is synced and renamed.
 //!
 //! Killed anywhere it leaves the old bundle or the new one under the name, never half of one. Nothing of the clock, the
 //! host, the user, the umask, the folder or the order of answers gets into the bytes.
@@ -19,7 +21,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::event::Event;
 use bundle::Digest;
 use bundle::Hasher;
 use bundle::head::HeadFiles;
@@ -27,22 +28,24 @@ use bundle::index::BundleIndex;
 use bundle::key::SecretKey;
 use bundle::minisig::Signature;
 use bundle::write::Effort;
+use bundle::write::WriteError;
 use bundle::write::WriteOptions;
 use bundle::write::Written;
-use bundle::write::write_bundle;
+use bundle::write::write_bundle_late;
 
 use self::memo::Memo;
+use self::progress::Progress;
 use self::settings::Settings;
 use self::show::Built;
 use self::show::Planned;
 use crate::cache::Cache;
 use crate::cli::BuildArgs;
 use crate::durable;
+use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::fetch::FetchOptions;
 use crate::fetch::FetchedImage;
 use crate::fetch::Fetcher;
-use crate::gather::Gathered;
 use crate::gather::gather;
 use crate::local::at;
 use crate::output::Output;
@@ -72,36 +75,38 @@ pub fn run(arguments: &BuildArgs, output: &Arc<Output>) -> Outcome {
         Some(unlock(&settings, arguments, output)?)
     };
     let cache = Cache::open(&settings.cache)?;
-    let fetcher = Fetcher::new(
-        &cache,
-        fetch_options(&settings, arguments),
-        progress::of_fetch(output),
-    )?;
+    let progress = Progress::new(output);
+    let options = fetch_options(&settings, arguments);
+    let fetcher = Fetcher::new(&cache, options, progress.of_fetch())?;
     let images = fetcher.resolve(&requests(&settings))?;
     output.note(show::found(&settings, &images, &gathered));
     let missing = fetcher.bytes_missing(&images)?;
     if arguments.dry_run {
         return Planned::of(&settings, &images, &gathered, missing).print(output);
     }
-    require_space(&settings, &images, &gathered, missing)?;
-    fetch(&fetcher, &images, missing, output)?;
-    let (index, blobs) = plan(
-        &settings.release,
-        settings.decided.clone(),
-        &images,
-        gathered,
-        &cache,
-    )?;
-    let json = index.to_bytes()?;
+    let need = show::payload_bytes(&images, &gathered);
+    let decided = settings.decided.clone();
+    let (index, blobs) = plan(&settings.release, decided, &images, gathered, &cache);
     let memo = Memo::of(&settings.cache, &settings.target);
-    let inputs = inputs(&settings, &json)?;
-    if memo.vouches_for(&settings.target, &inputs) {
-        return Built::unchanged(&settings, &index, &json, begun).print(output);
+    let inputs = inputs(&settings, &index.to_bytes()?)?;
+    if let Some(bundle) = memo.recall(&settings.target, &inputs) {
+        return Built::unchanged(&settings, &index, bundle, begun).print(output);
     }
+    require_space(&settings, need, missing)?;
     let keys = early.map_or_else(|| unlock(&settings, arguments, output), Ok)?;
-    let head = head(&settings, &index, json, &keys)?;
-    let written = write(&settings, &index, &blobs, &head, output)?;
-    memo.keep(&settings.target, &inputs);
+    let mut making = Making {
+        settings: &settings,
+        fetcher: &fetcher,
+        images: &images,
+        cache: &cache,
+        index: &index,
+        keys: &keys,
+        blobs,
+        progress: &progress,
+    };
+    let written = making.run()?;
+    output.end_step();
+    memo.keep(&settings.target, &inputs, &written.id);
     Built::new(&settings, &index, &written, &keys, begun).print(output)
 }
 
@@ -144,13 +149,7 @@ fn requests(settings: &Settings) -> Vec<ImageRequest> {
 }
 
 /// Says that the disk is too small before the first layer, not after the last.
-fn require_space(
-    settings: &Settings,
-    images: &[FetchedImage],
-    gathered: &Gathered,
-    missing: u64,
-) -> Outcome {
-    let bundle = show::payload_bytes(images, gathered);
+fn require_space(settings: &Settings, bundle: u64, missing: u64) -> Outcome {
     let marker = settings.cache.join("blobs");
     let also_cache = pending::share_disk(&settings.target, &marker);
     let need = if also_cache {
@@ -159,17 +158,6 @@ fn require_space(
         bundle
     };
     pending::require_space(&settings.target, need)
-}
-
-fn fetch(fetcher: &Fetcher, images: &[FetchedImage], missing: u64, output: &Output) -> Outcome {
-    let begun = Instant::now();
-    fetcher.fetch(images)?;
-    output.event(&Event::Done {
-        step: "fetch".to_owned(),
-        summary: show::fetched(images, missing, begun.elapsed()),
-        elapsed_ms: show::milliseconds(begun),
-    });
-    Ok(())
 }
 
 /// All that decides the bytes of the file: the index, how hard it is compressed, the root and the keys.
@@ -189,46 +177,110 @@ fn inputs(settings: &Settings, json: &[u8]) -> Outcome<Digest> {
     Ok(hasher.finish())
 }
 
-/// The signed head; what a site would refuse does not leave the house.
-fn head(
-    settings: &Settings,
-    index: &BundleIndex,
-    json: Vec<u8>,
-    keys: &[SecretKey],
-) -> Outcome<HeadFiles> {
-    let mut head = HeadFiles {
-        bundle_json: json,
-        signature: None,
-        more_signatures: BTreeMap::new(),
-        roots: trust::load_chain(&settings.root, &settings.trust)?,
-        revocations: None,
-    };
-    for key in keys {
-        let signature = Signature::sign(key, &head.bundle_json, &index.purpose());
-        signing::add(&mut head, &signature)?;
-    }
-    if !keys.is_empty() {
-        signing::require_verifies(&head, &settings.trust)?;
-    }
-    Ok(head)
+/// A bundle being made: fetched, written and signed.
+struct Making<'a> {
+    settings: &'a Settings,
+    fetcher: &'a Fetcher,
+    images: &'a [FetchedImage],
+    cache: &'a Cache,
+    /// The draft: all but the digests of piece lists.
+    index: &'a BundleIndex,
+    keys: &'a [SecretKey],
+    blobs: Blobs<'a>,
+    progress: &'a Progress,
 }
 
-fn write(
-    settings: &Settings,
-    index: &BundleIndex,
-    blobs: &Blobs<'_>,
-    head: &HeadFiles,
-    output: &Output,
-) -> Outcome<Written> {
-    let options = WriteOptions {
-        effort: settings.effort,
-        ..WriteOptions::default()
-    };
-    let mut pending = Pending::begin(&settings.target)?;
-    let events = progress::of_write(output);
-    let written = write_bundle(head, blobs, pending.file(), &options, &events)?;
-    pending.publish()?;
-    output.end_step();
-    tracing::debug!(id = %written.id, blobs = index.blobs.len(), "written");
-    Ok(written)
+impl Making<'_> {
+    /// Writes the bundle while its blobs come, and gives it its name.
+    fn run(&mut self) -> Outcome<Written> {
+        let mut pending = Pending::begin(&self.settings.target)?;
+        let fetching = self.fetcher.begin(self.images)?;
+        self.blobs.follow(fetching.arrivals());
+        let mut written = self.write(&mut pending);
+        // Both are the fetch's to explain: what did not come, and what has come by then and can be looked at.
+        if let Err(Unwritten::Bundle(WriteError::Source { .. } | WriteError::Mislabelled(_))) =
+            written
+        {
+            fetching.finish()?;
+            if matches!(written, Err(Unwritten::Bundle(WriteError::Mislabelled(_)))) {
+                pending.restart()?;
+                written = self.write(&mut pending);
+            }
+        }
+        match written {
+            Ok(written) => {
+                pending.publish()?;
+                tracing::debug!(id = %written.id, blobs = self.index.blobs.len(), "written");
+                Ok(written)
+            }
+            Err(Unwritten::Bundle(error)) => {
+                if let WriteError::Blob { digest, .. } = &error {
+                    // A cached blob that rotted is fetched anew by the next run.
+                    self.cache.evict(digest)?;
+                }
+                Err(error.into())
+            }
+            Err(Unwritten::Other(failure)) => Err(failure),
+        }
+    }
+
+    fn write(&self, pending: &mut Pending) -> Result<Written, Unwritten> {
+        let options = WriteOptions {
+            effort: self.settings.effort,
+            ..WriteOptions::default()
+        };
+        // Of the same length as the final head, its signatures as well.
+        let draft = self.sign(self.index).map_err(Unwritten::Other)?;
+        let complete = |lists: &BTreeMap<Digest, Digest>| {
+            let mut index = self.index.clone();
+            index.set_pieces(lists);
+            let head = self.sign(&index).and_then(|head| self.verify(head));
+            head.map_err(Unwritten::Other)
+        };
+        let events = |event| self.progress.write(event);
+        write_bundle_late(
+            &draft,
+            &self.blobs,
+            pending.file(),
+            &options,
+            &events,
+            complete,
+        )
+    }
+
+    fn sign(&self, index: &BundleIndex) -> Outcome<HeadFiles> {
+        let settings = self.settings;
+        let mut head = HeadFiles {
+            bundle_json: index.to_bytes()?,
+            signature: None,
+            more_signatures: BTreeMap::new(),
+            roots: trust::load_chain(&settings.root, &settings.trust)?,
+            revocations: None,
+        };
+        for key in self.keys {
+            let signature = Signature::sign(key, &head.bundle_json, &index.purpose());
+            signing::add(&mut head, &signature)?;
+        }
+        Ok(head)
+    }
+
+    /// What a site would refuse does not leave the house.
+    fn verify(&self, head: HeadFiles) -> Outcome<HeadFiles> {
+        if !self.keys.is_empty() {
+            signing::require_verifies(&head, &self.settings.trust)?;
+        }
+        Ok(head)
+    }
+}
+
+/// Why a bundle was not written.
+enum Unwritten {
+    Bundle(WriteError),
+    Other(Failure),
+}
+
+impl From<WriteError> for Unwritten {
+    fn from(error: WriteError) -> Self {
+        Self::Bundle(error)
+    }
 }

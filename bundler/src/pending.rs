@@ -76,6 +76,12 @@ impl Pending {
         &mut self.file
     }
 
+    /// Throws away what was written.
+    pub fn restart(&mut self) -> Result<(), FileError> {
+        let failed = |source| FileError::new("write", &self.temporary, source);
+        self.file.restart().map_err(failed)
+    }
+
     /// Makes the bytes durable and gives them their name; whatever had it is replaced at once.
     pub fn publish(mut self) -> Result<(), FileError> {
         let failed = |source| FileError::new("write", &self.target, source);

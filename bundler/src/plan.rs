@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::io::Read;
+use std::sync::Arc;
 
 use bundle::Digest;
 use bundle::index::BlobEntry;
@@ -12,13 +13,14 @@ use bundle::index::Image;
 use bundle::index::IndexType;
 use bundle::index::MIN_READER;
 use bundle::index::Stage;
+use bundle::limits;
 use bundle::name::Platform;
 use bundle::pieces::PieceList;
 use bundle::timestamp::Timestamp;
 use bundle::write::BlobSource;
 
 use crate::cache::Cache;
-use crate::cache::CacheError;
+use crate::fetch::Arrivals;
 use crate::fetch::FetchedImage;
 use crate::gather::Gathered;
 use crate::local::Content;
@@ -37,32 +39,47 @@ pub struct Decided {
     pub root_version: u32,
 }
 
-/// Where the bytes of every blob are.
+/// Where the bytes of every blob are, or will be.
 #[derive(Debug)]
 pub struct Blobs<'a> {
     cache: &'a Cache,
-    local: BTreeMap<Digest, Content>,
+    arrivals: Option<Arc<Arrivals>>,
+    local: BTreeMap<Digest, LocalContent>,
+}
+
+/// A blob that is not an image's.
+#[derive(Debug)]
+struct LocalContent {
+    content: Content,
+    pieces: Option<PieceList>,
 }
 
 /// Composes the index and says where its bytes are.
+///
+/// Nothing has to be fetched yet, so the piece lists of fetched blobs are not known: in their place stand digests that
+/// follow from the blobs' own. The index is a draft for `write_bundle_late`, and as good as the final one to tell
+/// whether anything has changed.
 pub fn plan<'a>(
     release: &Release,
     decided: Decided,
     images: &[FetchedImage],
     gathered: Gathered,
     cache: &'a Cache,
-) -> Result<(BundleIndex, Blobs<'a>), CacheError> {
+) -> (BundleIndex, Blobs<'a>) {
     let mut table = Table::default();
     for blob in images.iter().flat_map(|image| &image.blobs) {
-        let entry = entry(blob.digest, blob.size, &blob.media_type, blob.stage);
-        // The fetch has put it there; if it was lost since, the writer says so.
-        let cached = cache.get(&blob.digest)?;
-        let pieces = cached.as_ref().and_then(|cached| cached.pieces.as_ref());
-        table.add(entry, pieces, None);
+        table.add(
+            entry(blob.digest, blob.size, &blob.media_type, blob.stage),
+            None,
+        );
     }
     for (blob, stage) in gathered.blobs {
         let entry = entry(blob.digest, blob.size, blob.media_type, stage);
-        table.add(entry, blob.pieces.as_ref(), Some(blob.content));
+        let local = LocalContent {
+            content: blob.content,
+            pieces: blob.pieces,
+        };
+        table.add(entry, Some(local));
     }
     let mut index = BundleIndex {
         document_type: IndexType::V1,
@@ -93,29 +110,24 @@ pub fn plan<'a>(
     index.sort_blobs();
     let blobs = Blobs {
         cache,
+        arrivals: None,
         local: table.local,
     };
-    Ok((index, blobs))
+    (index, blobs)
 }
 
 /// Blobs by digest, while they are being collected.
 #[derive(Default)]
 struct Table {
     entries: BTreeMap<Digest, BlobEntry>,
-    local: BTreeMap<Digest, Content>,
+    local: BTreeMap<Digest, LocalContent>,
 }
 
 impl Table {
     /// Adds a blob; one that serves two purposes is carried once, at the earlier stage.
-    fn add(&mut self, mut new: BlobEntry, pieces: Option<&PieceList>, content: Option<Content>) {
-        if let Some(list) = pieces {
-            let bytes = list.to_bytes();
-            let digest = Digest::of(&bytes);
-            new.pieces = Some(digest);
-            self.local.insert(digest, Content::Memory(bytes));
-        }
-        if let Some(content) = content {
-            self.local.insert(new.digest, content);
+    fn add(&mut self, new: BlobEntry, local: Option<LocalContent>) {
+        if let Some(local) = local {
+            self.local.insert(new.digest, local);
         }
         match self.entries.entry(new.digest) {
             Entry::Vacant(place) => {
@@ -137,8 +149,13 @@ fn entry(digest: Digest, size: u64, media_type: &str, stage: Stage) -> BlobEntry
         size,
         media_type: media_type.to_owned(),
         stage,
-        pieces: None,
+        pieces: (size > limits::PIECED_BLOB_BYTES_MIN).then(|| open_pieces(&digest)),
     }
+}
+
+/// What stands for the digest of a piece list that is not known yet.
+fn open_pieces(blob: &Digest) -> Digest {
+    Digest::of(format!("the piece list of {blob}").as_bytes())
 }
 
 /// Images by name, so that the order in which they arrived leaves no trace.
@@ -165,11 +182,42 @@ fn index_images(release: &Release, platforms: &[Platform], fetched: &[FetchedIma
     images
 }
 
+impl Blobs<'_> {
+    /// Waits from now on for blobs that are being fetched.
+    pub fn follow(&mut self, arrivals: Arc<Arrivals>) {
+        self.arrivals = Some(arrivals);
+    }
+}
+
 impl BlobSource for Blobs<'_> {
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send>> {
-        match self.local.get(digest) {
-            Some(content) => content.open(),
-            None => Ok(Box::new(self.cache.open_blob(digest)?)),
+        if let Some(local) = self.local.get(digest) {
+            return local.content.open();
         }
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.wait_for(digest)?;
+        }
+        Ok(Box::new(self.cache.open_blob(digest)?))
+    }
+
+    fn start(&self, digest: &Digest, count: usize) -> io::Result<Option<Vec<u8>>> {
+        let arrivals = self.arrivals.as_ref();
+        if !self.local.contains_key(digest) && arrivals.is_some_and(|it| !it.has(digest)) {
+            return Ok(None);
+        }
+        let mut start = Vec::new();
+        let most = u64::try_from(count).unwrap_or(u64::MAX);
+        self.open(digest)?.take(most).read_to_end(&mut start)?;
+        Ok(Some(start))
+    }
+
+    fn piece_list(&self, blob: &Digest) -> io::Result<PieceList> {
+        let pieces = if let Some(local) = self.local.get(blob) {
+            local.pieces.clone()
+        } else {
+            let cached = self.cache.get(blob).map_err(io::Error::other)?;
+            cached.and_then(|cached| cached.pieces)
+        };
+        pieces.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no piece list"))
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Memo {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     inputs: Digest,
+    bundle: Digest,
     size: u64,
     mtime: i64,
     mtime_nanoseconds: i64,
@@ -41,18 +42,17 @@ impl Memo {
         }
     }
 
-    /// Whether `target` is what these inputs gave before.
-    pub(super) fn vouches_for(&self, target: &Path, inputs: &Digest) -> bool {
-        let Ok(bytes) = crate::durable::read_capped(&self.path, MEMO_BYTES_MAX) else {
-            return false;
-        };
-        let record: Option<Record> = serde_json::from_slice(&bytes).ok();
-        record.is_some() && record == Record::of(target, inputs)
+    /// Gives the bundle's id when `target` is what these inputs gave before.
+    pub(super) fn recall(&self, target: &Path, inputs: &Digest) -> Option<Digest> {
+        let bytes = crate::durable::read_capped(&self.path, MEMO_BYTES_MAX).ok()?;
+        let record: Record = serde_json::from_slice(&bytes).ok()?;
+        let bundle = record.bundle;
+        (Some(record) == Record::of(target, inputs, &bundle)).then_some(bundle)
     }
 
     /// Remembers that these inputs gave `target`. It only saves time, so a failure is none of the build's.
-    pub(super) fn keep(&self, target: &Path, inputs: &Digest) {
-        let record = Record::of(target, inputs);
+    pub(super) fn keep(&self, target: &Path, inputs: &Digest, bundle: &Digest) {
+        let record = Record::of(target, inputs, bundle);
         let text = serde_json::to_vec(&record).unwrap_or_default();
         let _saved = fs::create_dir_all(crate::durable::parent(&self.path))
             .and_then(|()| fs::write(&self.path, text));
@@ -60,10 +60,11 @@ impl Memo {
 }
 
 impl Record {
-    fn of(target: &Path, inputs: &Digest) -> Option<Self> {
+    fn of(target: &Path, inputs: &Digest, bundle: &Digest) -> Option<Self> {
         let metadata = target.metadata().ok()?;
         Some(Self {
             inputs: *inputs,
+            bundle: *bundle,
             size: metadata.size(),
             mtime: metadata.mtime(),
             mtime_nanoseconds: metadata.mtime_nsec(),
@@ -81,16 +82,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("shop.airgap");
         let (inputs, others) = (Digest::of(b"1"), Digest::of(b"2"));
+        let bundle = Digest::of(b"bundle");
         let memo = Memo::of(folder.path(), &target);
         fs::write(&target, b"bundle").unwrap();
-        assert!(!memo.vouches_for(&target, &inputs));
-        memo.keep(&target, &inputs);
-        assert!(memo.vouches_for(&target, &inputs));
-        assert!(!memo.vouches_for(&target, &others));
+        assert_eq!(memo.recall(&target, &inputs), None);
+        memo.keep(&target, &inputs, &bundle);
+        assert_eq!(memo.recall(&target, &inputs), Some(bundle));
+        assert_eq!(memo.recall(&target, &others), None);
         fs::write(folder.path().join("other"), b"bundle").unwrap();
         fs::rename(folder.path().join("other"), &target).unwrap();
-        assert!(!memo.vouches_for(&target, &inputs));
+        assert_eq!(memo.recall(&target, &inputs), None);
         fs::remove_file(&target).unwrap();
-        assert!(!memo.vouches_for(&target, &inputs));
+        assert_eq!(memo.recall(&target, &inputs), None);
     }
 }

@@ -1,58 +1,129 @@
-//! From the events of fetching and writing to those of the terminal.
+//! From the events of fetching and writing, which run side by side, to the steps of the terminal, one after the other.
 
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use api::event::Amount;
 use api::event::Event;
 use bundle::write::WriteEvent;
 
+use super::show;
 use crate::fetch::Events;
 use crate::fetch::FetchEvent;
 use crate::output::Output;
 
-/// Shows what a fetch does.
-pub(super) fn of_fetch(output: &Arc<Output>) -> Events {
-    let output = Arc::clone(output);
-    let done = Mutex::new(Amount::default());
-    Events::to(move |event| {
-        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            FetchEvent::Resolved { .. } => return,
-            FetchEvent::Planned { blobs, bytes, .. } => {
-                let items = u64::try_from(blobs).unwrap_or(u64::MAX);
-                let total = Some(Amount { items, bytes });
-                let step = "fetch".to_owned();
-                output.event(&Event::Started { step, total });
-                return;
-            }
-            FetchEvent::Received { bytes, .. } => done.bytes = done.bytes.saturating_add(bytes),
-            FetchEvent::Lost { bytes, .. } => done.bytes = done.bytes.saturating_sub(bytes),
-            FetchEvent::Done { .. } => done.items += 1,
-        }
-        let step = "fetch".to_owned();
-        output.event(&Event::Progress { step, done: *done });
-    })
+/// Shows the fetch until it is over, and then the writing.
+#[derive(Debug)]
+pub(super) struct Progress {
+    output: Arc<Output>,
+    state: Mutex<State>,
 }
 
-/// Shows how far the writer is.
-pub(super) fn of_write(output: &Output) -> impl Fn(WriteEvent) {
-    let started = std::cell::Cell::new(false);
-    move |event| {
+#[derive(Debug)]
+struct State {
+    images: usize,
+    begun: Instant,
+    planned: Amount,
+    present: Amount,
+    done: Amount,
+    is_fetched: bool,
+    is_writing_shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new(output: &Arc<Output>) -> Arc<Self> {
+        let state = State {
+            images: 0,
+            begun: Instant::now(),
+            planned: Amount::default(),
+            present: Amount::default(),
+            done: Amount::default(),
+            is_fetched: false,
+            is_writing_shown: false,
+        };
+        Arc::new(Self {
+            output: Arc::clone(output),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Takes what a fetcher tells.
+    pub(super) fn of_fetch(self: &Arc<Self>) -> Events {
+        let progress = Arc::clone(self);
+        Events::to(move |event| progress.fetch(&event))
+    }
+
+    fn fetch(&self, event: &FetchEvent) {
+        let step = || "fetch".to_owned();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            FetchEvent::Resolved { .. } => {
+                state.images += 1;
+                return;
+            }
+            FetchEvent::Planned {
+                blobs,
+                bytes,
+                blobs_present,
+                bytes_present,
+            } => {
+                state.begun = Instant::now();
+                state.planned = amount(*blobs, *bytes);
+                state.present = amount(*blobs_present, *bytes_present);
+                let (step, total) = (step(), Some(state.planned));
+                self.output.event(&Event::Started { step, total });
+                return;
+            }
+            FetchEvent::Received { bytes, .. } => {
+                state.done.bytes = state.done.bytes.saturating_add(*bytes);
+            }
+            FetchEvent::Lost { bytes, .. } => {
+                state.done.bytes = state.done.bytes.saturating_sub(*bytes);
+            }
+            FetchEvent::Done { .. } => state.done.items += 1,
+            FetchEvent::Finished => {
+                state.is_fetched = true;
+                let took = state.begun.elapsed();
+                self.output.event(&Event::Done {
+                    step: step(),
+                    summary: show::fetched(state.images, state.planned, state.present, took),
+                    elapsed_ms: show::milliseconds(state.begun),
+                });
+                return;
+            }
+        }
+        let (step, done) = (step(), state.done);
+        self.output.event(&Event::Progress { step, done });
+    }
+
+    /// Takes what a writer tells.
+    pub(super) fn write(&self, event: WriteEvent) {
         let WriteEvent::Progress {
             plain_bytes,
             plain_bytes_total,
         } = event;
-        // The writer counts bytes alone.
-        let amount = |bytes| Amount { items: 0, bytes };
-        if !started.replace(true) {
-            let total = Some(amount(plain_bytes_total));
-            let step = "write".to_owned();
-            output.event(&Event::Started { step, total });
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.is_fetched {
+            return;
         }
-        let step = "write".to_owned();
-        let done = amount(plain_bytes);
-        output.event(&Event::Progress { step, done });
+        let step = || "write".to_owned();
+        if !std::mem::replace(&mut state.is_writing_shown, true) {
+            let total = Some(amount(0, plain_bytes_total));
+            self.output.event(&Event::Started {
+                step: step(),
+                total,
+            });
+        }
+        let done = amount(0, plain_bytes);
+        self.output.event(&Event::Progress { step: step(), done });
+    }
+}
+
+fn amount(items: usize, bytes: u64) -> Amount {
+    Amount {
+        items: u64::try_from(items).unwrap_or(u64::MAX),
+        bytes,
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
+use api::event::Amount;
 use bundle::Digest;
 use bundle::index::BundleIndex;
 use bundle::key::SecretKey;
@@ -101,18 +102,17 @@ pub(super) fn found(settings: &Settings, images: &[FetchedImage], gathered: &Gat
 }
 
 /// How the fetch went.
-pub(super) fn fetched(images: &[FetchedImage], missing: u64, took: Duration) -> String {
-    let blobs = distinct(images);
-    let total: u64 = blobs.values().sum();
-    let images = count(images.len(), "image");
-    let blobs = count(blobs.len(), "blob");
-    if missing == 0 {
+pub(super) fn fetched(images: usize, fetched: Amount, present: Amount, took: Duration) -> String {
+    let images = count(images, "image");
+    let blobs = count(fetched.items + present.items, "blob");
+    let total = fetched.bytes + present.bytes;
+    if fetched.items == 0 {
         return format!("{images}  {blobs}  {} in the cache already", bytes(total));
     }
     let seconds = took.as_secs_f64();
     format!(
         "{images}  {blobs}  {} of {} fetched  {seconds:.1} s",
-        bytes(missing),
+        bytes(fetched.bytes),
         bytes(total)
     )
 }
@@ -207,12 +207,12 @@ impl Built {
     pub(super) fn unchanged(
         settings: &Settings,
         index: &BundleIndex,
-        json: &[u8],
+        bundle: Digest,
         begun: Instant,
     ) -> Self {
         Self {
             file_bytes: settings.target.metadata().map_or(0, |found| found.len()),
-            ..Self::of(settings, index, Digest::of(json), false, begun)
+            ..Self::of(settings, index, bundle, false, begun)
         }
     }
 

@@ -26,7 +26,9 @@ pub enum FetchEvent {
         blobs: usize,
         /// Bytes of those.
         bytes: u64,
-        /// Bytes that the cache had already.
+        /// Blobs that the cache had already.
+        blobs_present: usize,
+        /// Bytes of those.
         bytes_present: u64,
     },
     /// Bytes of a blob are there: fetched, or left by an earlier run.
@@ -50,6 +52,8 @@ pub enum FetchEvent {
         /// Its size.
         bytes: u64,
     },
+    /// All that was planned is done.
+    Finished,
 }
 
 /// Takes events, from any thread.

@@ -2,12 +2,13 @@
 //!
 //! 1. [`Fetcher::resolve`] pulls each image's index, manifests and config, chooses the platforms, and thereby knows
 //!    every blob and its size. All problems of all images are found before the first layer is asked for.
-//! 2. [`Fetcher::fetch`] pulls what the cache has not yet: each digest once, the largest first, so that no single large
-//!    one is left over at the end.
+//! 2. [`Fetcher::begin`] pulls what the cache has not yet: each digest once, in the order in which a bundle carries
+//!    them, so that the bundle can be written meanwhile: [`Fetching::arrivals`] tells what is there.
 //!
 //! An index stays as it is, byte for byte, with only the chosen platforms' children beside it (a sparse index): its
 //! digest still resolves. The result depends on the requests and the sources only, never on which answer came first.
 
+mod arrivals;
 mod error;
 mod event;
 mod resolve;
@@ -25,7 +26,9 @@ use bundle::name::ImageName;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
+pub use self::arrivals::Arrivals;
 pub use self::error::FetchError;
 pub use self::event::Events;
 pub use self::event::FetchEvent;
@@ -42,7 +45,7 @@ use crate::source::registry::RegistryOptions;
 pub struct FetchOptions {
     /// Images that are looked up at once.
     pub images_at_once: NonZeroUsize,
-    /// Layers at once for each of those images; in all, the product of both is under way at once.
+    /// Blobs that are always under way at once. Of small ones there are more, up to the product of both numbers.
     pub layers_at_once: NonZeroUsize,
     /// How registries are spoken to.
     pub registry: RegistryOptions,
@@ -108,7 +111,15 @@ struct Shared {
     events: Events,
 }
 
-/// Fetches images whole into `cache`: [`Fetcher::resolve`] and [`Fetcher::fetch`] in one.
+/// A fetch under way; it is given up when this is dropped, and what came is kept.
+#[derive(Debug)]
+pub struct Fetching<'a> {
+    runtime: &'a Runtime,
+    arrivals: Arc<Arrivals>,
+    task: JoinHandle<Vec<SourceError>>,
+}
+
+/// Fetches images whole into `cache`: [`Fetcher::resolve`] and [`Fetcher::begin`] in one.
 pub fn fetch_images(
     requests: &[ImageRequest],
     cache: &Cache,
@@ -117,7 +128,7 @@ pub fn fetch_images(
 ) -> Result<Vec<FetchedImage>, FetchError> {
     let fetcher = Fetcher::new(cache, options, events)?;
     let images = fetcher.resolve(requests)?;
-    fetcher.fetch(&images)?;
+    fetcher.begin(&images)?.finish()?;
     Ok(images)
 }
 
@@ -157,7 +168,7 @@ impl Fetcher {
         Ok(images)
     }
 
-    /// Bytes that [`Fetcher::fetch`] has still to pull for these images, at most.
+    /// Bytes that [`Fetcher::begin`] has still to pull for these images, at most.
     pub fn bytes_missing(&self, images: &[FetchedImage]) -> Result<u64, FetchError> {
         let wanted = transfer::wanted(images);
         Ok(self
@@ -166,8 +177,8 @@ impl Fetcher {
             .bytes())
     }
 
-    /// Pulls every blob of these images that the cache has not.
-    pub fn fetch(&self, images: &[FetchedImage]) -> Result<(), FetchError> {
+    /// Begins to pull every blob of these images that the cache has not, by stage and then by digest.
+    pub fn begin(&self, images: &[FetchedImage]) -> Result<Fetching<'_>, FetchError> {
         let wanted = transfer::wanted(images);
         let missing = self
             .runtime
@@ -176,10 +187,33 @@ impl Fetcher {
         if missing.bytes() > have {
             return Err(self.shared.cache.full(missing.bytes(), have).into());
         }
-        let problems = self
-            .runtime
-            .block_on(Arc::clone(&self.shared).fetch(missing));
+        let arrivals = Arc::new(Arrivals::of(missing.digests()));
+        let pulling = Arc::clone(&self.shared).fetch(missing, Arc::clone(&arrivals));
+        Ok(Fetching {
+            runtime: &self.runtime,
+            arrivals,
+            task: self.runtime.spawn(pulling),
+        })
+    }
+}
+
+impl Fetching<'_> {
+    /// What is there, for whoever uses the blobs meanwhile.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        Arc::clone(&self.arrivals)
+    }
+
+    /// Waits for the end. After a failure no further blob is begun, and those under way are finished.
+    pub fn finish(mut self) -> Result<(), FetchError> {
+        let problems = self.runtime.block_on(&mut self.task);
+        let problems = problems.map_err(transfer::ended)?;
         FetchError::check(problems)
+    }
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -10,6 +10,7 @@ use bundle::limits;
 use bundle::name::Platform;
 
 use super::BlobDescriptor;
+use super::Events;
 use super::FetchEvent;
 use super::FetchedImage;
 use super::Shared;
@@ -286,9 +287,11 @@ impl Walk<'_> {
         let wanted = Wanted {
             digest: config.digest,
             size: config.size,
+            stage: Stage::Metadata,
             places: vec![self.place.clone()],
         };
-        self.shared.fetch_blob(&wanted).await?;
+        // Configs are a part of finding out, not of what is counted.
+        self.shared.fetch_blob(&wanted, &Events::nowhere()).await?;
         let gone = || SourceError::NotFound {
             what,
             place: "the cache".to_owned(),

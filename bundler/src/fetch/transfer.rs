@@ -1,18 +1,24 @@
-//! Pulls blobs: each digest once, many at once, the largest first.
+//! Pulls blobs: each digest once, in the order of a bundle, many at once.
+//!
+//! How many: latency asks for many, whoever waits for the first of them for few. So there is a number that is always
+//! under way, and beyond it further ones are begun only while little is outstanding.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bundle::Digest;
+use bundle::index::Stage;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use tokio::task::JoinError;
 use tokio::task::JoinSet;
 
+use super::Arrivals;
 use super::Events;
 use super::FetchEvent;
 use super::FetchedImage;
 use super::Shared;
+use super::arrivals::End;
 use super::sources::Place;
 use super::sources::Source;
 use crate::cache::CacheError;
@@ -24,11 +30,16 @@ use crate::source::registry::Progress;
 /// Blobs looked at in the cache at once; each may have to be hashed, which keeps one core busy.
 const LOOKS_AT_ONCE: usize = 4;
 
+/// Bytes outstanding up to which more blobs are begun: a good second of a fast line.
+const OUTSTANDING_BYTES: u64 = 128 << 20;
+
 /// One blob that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) digest: Digest,
     pub(super) size: u64,
+    /// The stage in which it is needed first.
+    pub(super) stage: Stage,
     /// Every place that may have it, best first.
     pub(super) places: Vec<Place>,
 }
@@ -37,10 +48,15 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Missing {
     blobs: Vec<Wanted>,
+    blobs_present: usize,
     bytes_present: u64,
 }
 
 impl Missing {
+    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.blobs.iter().map(|blob| blob.digest)
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.blobs
             .iter()
@@ -49,7 +65,7 @@ impl Missing {
     }
 }
 
-/// Every blob of these images once, the largest first.
+/// Every blob of these images once, by stage and then by digest.
 pub(super) fn wanted(images: &[FetchedImage]) -> Vec<Wanted> {
     let mut all: BTreeMap<Digest, Wanted> = BTreeMap::new();
     for image in images {
@@ -57,8 +73,10 @@ pub(super) fn wanted(images: &[FetchedImage]) -> Vec<Wanted> {
             let wanted = all.entry(blob.digest).or_insert_with(|| Wanted {
                 digest: blob.digest,
                 size: blob.size,
+                stage: blob.stage,
                 places: Vec::new(),
             });
+            wanted.stage = wanted.stage.min(blob.stage);
             for place in &image.places {
                 if !wanted.places.contains(place) {
                     wanted.places.push(place.clone());
@@ -67,7 +85,7 @@ pub(super) fn wanted(images: &[FetchedImage]) -> Vec<Wanted> {
         }
     }
     let mut all: Vec<Wanted> = all.into_values().collect();
-    all.sort_by_key(|blob| (Reverse(blob.size), blob.digest));
+    all.sort_by_key(|blob| (blob.stage, blob.digest));
     all
 }
 
@@ -109,11 +127,15 @@ impl Shared {
         }));
         let mut missing = Missing {
             blobs: Vec::new(),
+            blobs_present: 0,
             bytes_present: 0,
         };
         for look in looks.buffered(LOOKS_AT_ONCE).collect::<Vec<_>>().await {
             match look? {
-                (Some(present), _blob) => missing.bytes_present += present.size,
+                (Some(present), _blob) => {
+                    missing.blobs_present += 1;
+                    missing.bytes_present += present.size;
+                }
                 (None, blob) => missing.blobs.push(blob),
             }
         }
@@ -121,41 +143,68 @@ impl Shared {
     }
 
     /// Pulls all of it; gives every problem. After the first one no further blob is begun.
-    pub(super) async fn fetch(self: Arc<Self>, missing: Missing) -> Vec<SourceError> {
+    pub(super) async fn fetch(
+        self: Arc<Self>,
+        missing: Missing,
+        arrivals: Arc<Arrivals>,
+    ) -> Vec<SourceError> {
+        let end = End(&arrivals);
         self.events.send(FetchEvent::Planned {
             blobs: missing.blobs.len(),
             bytes: missing.bytes(),
+            blobs_present: missing.blobs_present,
             bytes_present: missing.bytes_present,
         });
-        let at_once = self.options.blobs_at_once();
         let mut problems = Vec::new();
         let mut under_way = JoinSet::new();
+        let mut outstanding = 0;
         let mut blobs = missing.blobs.into_iter();
         loop {
-            while under_way.len() < at_once && problems.is_empty() {
+            while problems.is_empty() && self.has_room(under_way.len(), outstanding) {
                 let Some(blob) = blobs.next() else { break };
+                outstanding += blob.size;
                 let shared = Arc::clone(&self);
-                under_way.spawn(async move { shared.fetch_blob(&blob).await });
+                under_way.spawn(async move {
+                    let fetched = shared.fetch_blob(&blob, &shared.events).await;
+                    (blob, fetched)
+                });
             }
             match under_way.join_next().await {
-                None => return problems,
-                Some(Ok(Ok(()))) => {}
-                Some(Ok(Err(error))) => problems.push(error),
-                Some(Err(error)) => {
-                    let error = std::io::Error::other(error);
-                    problems.push(CacheError::io("fill", "the cache".as_ref())(error).into());
+                None => break,
+                Some(Ok((blob, fetched))) => {
+                    outstanding -= blob.size;
+                    match fetched {
+                        Ok(()) => arrivals.arrived(&blob.digest),
+                        Err(error) => problems.push(error),
+                    }
                 }
+                Some(Err(error)) => problems.push(ended(error).into()),
             }
         }
+        if problems.is_empty() {
+            self.events.send(FetchEvent::Finished);
+        }
+        drop(end);
+        problems
+    }
+
+    fn has_room(&self, under_way: usize, outstanding: u64) -> bool {
+        let options = &self.options;
+        under_way < options.layers_at_once.get()
+            || (under_way < options.blobs_at_once() && outstanding < OUTSTANDING_BYTES)
     }
 
     /// Pulls one blob from the first place that gives it.
-    pub(super) async fn fetch_blob(&self, blob: &Wanted) -> Result<(), SourceError> {
+    pub(super) async fn fetch_blob(
+        &self,
+        blob: &Wanted,
+        events: &Events,
+    ) -> Result<(), SourceError> {
         let mut failure = None;
         for place in &blob.places {
-            match self.fetch_blob_at(blob, place).await {
+            match self.fetch_blob_at(blob, place, events).await {
                 Ok(()) => {
-                    self.events.send(FetchEvent::Done {
+                    events.send(FetchEvent::Done {
                         digest: blob.digest,
                         bytes: blob.size,
                     });
@@ -171,11 +220,16 @@ impl Shared {
         }))
     }
 
-    async fn fetch_blob_at(&self, blob: &Wanted, place: &Place) -> Result<(), SourceError> {
+    async fn fetch_blob_at(
+        &self,
+        blob: &Wanted,
+        place: &Place,
+        events: &Events,
+    ) -> Result<(), SourceError> {
         let source = self.sources.open(place).await?;
         let (cache, digest, size) = (self.cache.clone(), blob.digest, blob.size);
         let counter = Counter {
-            events: self.events.clone(),
+            events: events.clone(),
             digest,
         };
         match source {
@@ -183,9 +237,7 @@ impl Shared {
                 let copied = tokio::task::spawn_blocking(move || {
                     layout.copy_blob(&cache, &digest, size, &|bytes| counter.received(bytes))
                 });
-                let copied = copied.await.map_err(|error| {
-                    CacheError::io("fill", "the cache".as_ref())(std::io::Error::other(error))
-                })?;
+                let copied = copied.await.map_err(ended)?;
                 copied.map(|_blob| ())
             }
             Source::Registry(client, repository) => {
@@ -201,6 +253,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// The error of a task that was given up, or ended by a panic.
+pub(super) fn ended(error: JoinError) -> CacheError {
+    CacheError::io("fill", "the cache".as_ref())(std::io::Error::other(error))
 }
 
 /// Counts what comes for one blob.

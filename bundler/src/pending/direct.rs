@@ -82,6 +82,12 @@ impl DirectFile {
         })
     }
 
+    /// Throws away what was written.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.rewind()?;
+        self.file.set_len(0)
+    }
+
     /// Makes everything durable.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
