@@ -246,6 +246,45 @@ fn a_killed_build_leaves_no_half_file_and_the_next_one_finishes() {
 }
 
 #[test]
+fn a_layer_that_is_not_what_its_label_says_gives_the_same_bytes_early_and_late() {
+    let desk = release();
+    let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let text = b"no gzip at all ".repeat(100_000);
+    let zipped = [&[0x1f, 0x8b][..], &layout::noise(2, 9 << 20)].concat();
+    layout::write_labelled(&desk.path("images/web"), WEB, gzip, &[text, zipped]);
+    desk.ok(&["build", "--fast"]);
+    let while_it_was_fetched = std::fs::read(desk.path(BUNDLE)).unwrap();
+    assert!(while_it_was_fetched.len() < 10 << 20);
+    desk.ok(&["verify", BUNDLE]);
+    std::fs::remove_file(desk.path(BUNDLE)).unwrap();
+    desk.ok(&["build", "--fast"]);
+    assert!(std::fs::read(desk.path(BUNDLE)).unwrap() == while_it_was_fetched);
+}
+
+#[test]
+fn a_cached_blob_that_rotted_stops_one_build_and_is_fetched_anew_by_the_next() {
+    let desk = release();
+    desk.ok(&["build", "--fast"]);
+    std::fs::remove_file(desk.path(BUNDLE)).unwrap();
+    let blobs = std::fs::read_dir(desk.path("cache/blobs")).unwrap();
+    let largest = blobs
+        .map(|entry| entry.unwrap())
+        .max_by_key(|entry| entry.metadata().unwrap().len())
+        .unwrap();
+    let mut bytes = std::fs::read(largest.path()).unwrap();
+    let modified = largest.metadata().unwrap().modified().unwrap();
+    bytes[5 << 20] ^= 1;
+    std::fs::write(largest.path(), bytes).unwrap();
+    let file = std::fs::File::options().write(true).open(largest.path());
+    file.unwrap().set_modified(modified).unwrap();
+    let refused = desk.refused(&["build", "--fast"]);
+    assert!(refused.contains("error[BLOB_DIGEST]"), "{refused}");
+    assert!(!desk.path(BUNDLE).exists());
+    desk.ok(&["build", "--fast"]);
+    desk.ok(&["verify", BUNDLE]);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let desk = release();
     desk.ok(&["build", "--fast"]);

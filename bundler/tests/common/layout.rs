@@ -18,6 +18,16 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Writes a layout that holds one image of these layers under `name`; returns the digest of its manifest.
 pub(crate) fn write(folder: &Path, name: &str, layers: &[Vec<u8>]) -> Digest {
+    write_labelled(
+        folder,
+        name,
+        "application/vnd.oci.image.layer.v1.tar",
+        layers,
+    )
+}
+
+/// Writes such a layout with layers of any media type.
+pub(crate) fn write_labelled(folder: &Path, name: &str, label: &str, layers: &[Vec<u8>]) -> Digest {
     std::fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
     std::fs::write(
         folder.join("oci-layout"),
@@ -38,7 +48,7 @@ pub(crate) fn write(folder: &Path, name: &str, layers: &[Vec<u8>]) -> Digest {
         .iter()
         .map(|layer| {
             serde_json::json!({
-                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "mediaType": label,
                 "digest": put(layer), "size": layer.len(),
             })
         })
