@@ -10,6 +10,7 @@ pub mod process;
 pub mod programs;
 pub mod real_parts;
 pub mod registry;
+pub mod reproducible;
 pub mod site;
 pub mod vendor;
 

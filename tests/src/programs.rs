@@ -83,13 +83,14 @@ fn folder() -> Result<&'static Path> {
     }
 }
 
-/// Builds the programs into the folder above the one that this test runs from.
+/// Builds the programs into the folder of cargo's output that this program is in.
 fn build() -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .context("this test is in no target folder")?;
+    let this = env::current_exe()?;
+    let mut folder = this.parent().context("a program is in a folder")?;
+    // Tests are one folder deeper than programs.
+    if folder.ends_with("deps") {
+        folder = folder.parent().context("cargo's output is in a folder")?;
+    }
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))

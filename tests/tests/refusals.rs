@@ -13,6 +13,7 @@ use bundle::key::SecretKey;
 use bundle::minisig::Signature;
 use tempfile::TempDir;
 use tests::cluster::blobs_of;
+use tests::cluster::verify_store;
 use tests::corpus::Corpus;
 use tests::corpus::CorpusPlan;
 use tests::hostile;
@@ -74,6 +75,35 @@ impl Scene {
         Ok(())
     }
 
+    /// Imports a bundle whose signed head is right and whose payload is not.
+    ///
+    /// Blobs that came before the damage are the vendor's and may stay; the bundle must not be known.
+    fn refuses_payload(&self, code: &str, bytes: &[u8]) -> Result<()> {
+        let file = self.folder.path().join("damaged.airgap");
+        fs::write(&file, bytes)?;
+        let known = |path: &PathBuf, _: &mut u64| {
+            !path.components().any(|part| part.as_os_str() == "blobs")
+        };
+        let mut before = tree(self.site.store())?;
+        self.site
+            .refuses_import(code, &file)
+            .context(code.to_owned())?;
+        self.site
+            .refuses(code, &["verify", &file.display().to_string()])?;
+        let mut after = tree(self.site.store())?;
+        before.retain(known);
+        after.retain(known);
+        assert_eq!(before, after, "{code} changed more than blobs");
+        let listed = self.index()?;
+        for blob in verify_store(self.site.store())?.keys() {
+            assert!(
+                listed.blobs.iter().any(|entry| entry.digest == *blob),
+                "{blob} is not the vendor's"
+            );
+        }
+        Ok(())
+    }
+
     fn index(&self) -> Result<BundleIndex> {
         Ok(BundleIndex::parse(
             &hostile::head_files(&self.bundle)?.bundle_json,
@@ -105,13 +135,13 @@ fn a_bundle_that_somebody_changed_has_a_code_for_each_way() -> Result<()> {
     let cut = whole
         .get(..whole.len() - 1000)
         .context("a bundle is longer")?;
-    scene.refuses("BUNDLE_TRUNCATED", cut)?;
+    scene.refuses_payload("BUNDLE_TRUNCATED", cut)?;
     let layer = scene.corpus.images[0].amd64[0];
-    scene.refuses(
+    scene.refuses_payload(
         "BUNDLE_DIGEST",
         &hostile::with_other_blob(&scene.bundle, &layer)?,
     )?;
-    scene.refuses("BUNDLE_FORMAT", &[&whole[..], b"more"].concat())?;
+    scene.refuses_payload("BUNDLE_FORMAT", &[&whole[..], b"more"].concat())?;
 
     let unsigned = hostile::with_head(&scene.bundle, |head| head.signature = None)?;
     scene.refuses("BUNDLE_SIGNATURE_MISSING", &unsigned)?;

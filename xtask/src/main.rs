@@ -21,7 +21,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 enum Xtask {
     /// Show the main job on this machine: real images, one signed file, three masters, two of them killed.
-    Demo,
+    Demo(release::ProgramsArguments),
     /// Measure against other people's tools, side by side, and print ratios.
     Bench(bench::BenchArguments),
     /// Run every test that this machine can run; say what is skipped and why.
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 /// Runs one command; `false` when it did its work and found something wrong.
 fn run(command: Xtask) -> Result<bool> {
     match command {
-        Xtask::Demo => demo::run(),
+        Xtask::Demo(programs) => demo::run(&programs),
         Xtask::Bench(arguments) => bench::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
         Xtask::Verify => Ok(verify::run()),

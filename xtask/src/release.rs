@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
+use clap::Args;
 use tests::programs;
 use tests::programs::Program;
 
@@ -24,7 +25,26 @@ const PT_INTERP: usize = 3;
 /// Programs that ship; the harness's registry does not.
 pub(crate) const SHIPPED: [Program; 3] = [Program::Bundler, Program::Installer, Program::Syncd];
 
-/// Builds all programs, tells the harness to run these, and gives their folder.
+/// Which programs `demo` and `bench` run.
+#[derive(Debug, Args)]
+pub(crate) struct ProgramsArguments {
+    /// Run the programs of this folder instead of building them.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+}
+
+impl ProgramsArguments {
+    /// Tells the harness which programs to run, after building them where none are given.
+    pub(crate) fn settle(&self) -> Result<()> {
+        match &self.programs {
+            Some(folder) => programs::are_in(&folder.canonicalize().context("no such folder")?),
+            None => programs::are_in(&build()?),
+        }
+        Ok(())
+    }
+}
+
+/// Builds all programs and gives their folder.
 pub(crate) fn build() -> Result<PathBuf> {
     let started = Instant::now();
     let triple = host_triple()?;
@@ -51,7 +71,6 @@ pub(crate) fn build() -> Result<PathBuf> {
         started.elapsed().as_secs_f64(),
         folder.display()
     );
-    programs::are_in(&folder);
     Ok(folder)
 }
 

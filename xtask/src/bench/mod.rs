@@ -23,7 +23,7 @@ use tests::registry::EmbeddedRegistry;
 use tests::vendor::Vendor;
 
 use self::table::Table;
-use crate::release;
+use crate::release::ProgramsArguments;
 use crate::repo;
 use crate::say;
 
@@ -33,6 +33,8 @@ pub(crate) struct BenchArguments {
     /// A quarter of the bytes and fewer rounds: minutes instead of a quarter of an hour.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    programs: ProgramsArguments,
 }
 
 /// What every measurement needs.
@@ -47,7 +49,7 @@ struct Bench {
 
 /// Builds the programs, measures, and prints the table.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
-    release::build()?;
+    arguments.programs.settle()?;
     say!("other people's programs: {}", real_parts::install()?);
     let (bytes, rounds) = if arguments.quick {
         (256 << 20, 3)

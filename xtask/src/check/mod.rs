@@ -1,5 +1,6 @@
 //! Checks that read the clone and change nothing; each counts as one test.
 
+mod bundles;
 mod dependencies;
 mod documents;
 mod sources;
@@ -27,6 +28,10 @@ const CHECKS: &[Check] = &[
     ("documents: error codes", documents::codes),
     ("lints", lints),
     ("documents: rustdoc", documents::rustdoc),
+    (
+        "bundles: the same bytes from two builds",
+        bundles::reproducible,
+    ),
 ];
 
 /// Runs all checks.

@@ -26,7 +26,7 @@ use tests::vendor::Vendor;
 
 use self::story::Story;
 use self::story::megabytes;
-use crate::release;
+use crate::release::ProgramsArguments;
 use crate::repo;
 
 /// Every image of the demo comes from this number.
@@ -45,8 +45,8 @@ struct Demo {
 }
 
 /// Builds the programs and tells the story.
-pub(crate) fn run() -> Result<bool> {
-    release::build()?;
+pub(crate) fn run(programs: &ProgramsArguments) -> Result<bool> {
+    programs.settle()?;
     let scratch = tempfile::Builder::new()
         .prefix("demo-")
         .tempdir_in(repo::target())?;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: checks, then every test of the workspace, then one line that says how it went.
+//! `cargo xtask test`: one build, the checks, every test of the workspace, then one line that says how it went.
 
 mod libtest;
 
@@ -16,6 +16,9 @@ use crate::say;
 use crate::tally::Outcome;
 use crate::tally::Tally;
 
+/// How many seeds the simulation of whole clusters runs; each is a run of its own.
+const SIMULATIONS: &str = "SEALIFT_SIM_SEEDS";
+
 /// What `cargo xtask test` was asked for.
 #[derive(Debug, Args)]
 pub(crate) struct TestArguments {
@@ -30,14 +33,16 @@ pub(crate) struct TestArguments {
 pub(crate) fn run(arguments: &TestArguments) -> Result<bool> {
     let started = Instant::now();
     let mut tally = Tally::default();
-    if arguments.filter.is_none() && arguments.suite.is_none() {
-        check::run_all(&mut tally);
-    }
     match real_parts::install() {
         Ok(what) => say!("other people's programs: {what}"),
         Err(error) => say!("other people's programs could not be installed: {error:#}"),
     }
-    if build(&mut tally)? {
+    let is_built = build(&mut tally)?;
+    programs::are_in(&repo::target().join("debug"));
+    if arguments.filter.is_none() && arguments.suite.is_none() {
+        check::run_all(&mut tally);
+    }
+    if is_built {
         libtest::run(arguments, &mut tally)?;
     }
     say!("took {:.0} s", started.elapsed().as_secs_f64());
@@ -76,6 +81,7 @@ fn cargo_test(arguments: &TestArguments) -> std::process::Command {
         cargo.args(["--test", suite]);
     }
     cargo.arg("--").arg("--show-output").args(&arguments.filter);
+    cargo.env(SIMULATIONS, "100");
     cargo.env(programs::FOLDER_VARIABLE, repo::target().join("debug"));
     cargo
 }
