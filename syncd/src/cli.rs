@@ -143,9 +143,10 @@ pub enum WaitArg {
 /// `syncd verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The blobs to verify.
+    /// The blobs to verify, with or without `sha256:`.
     #[arg(
         value_name = "DIGEST",
+        value_parser = blob_name,
         required_unless_present = "all",
         conflicts_with = "all"
     )]
@@ -180,6 +181,11 @@ impl PlaceArgs {
             ..Written::default()
         }
     }
+}
+
+/// A digest as people paste it: the OCI form, or the name of the file.
+fn blob_name(text: &str) -> Result<Digest, bundle::digest::DigestError> {
+    Digest::from_hex(text).or_else(|_no_hex| text.parse())
 }
 
 #[cfg(test)]

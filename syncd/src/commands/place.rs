@@ -106,7 +106,7 @@ impl Fault for NoCluster {
     }
 
     fn blame(&self) -> Blame {
-        Blame::Usage
+        Blame::Input
     }
 
     fn hint(&self) -> Option<String> {

@@ -37,6 +37,9 @@ use crate::inbox::Inbox;
 use crate::net::Identity;
 use crate::net::TlsNet;
 
+/// Threads for disk work: one for each image that is pulled at once, and some for replication.
+const BLOCKING_THREADS_MAX: usize = 192;
+
 /// The machine does not give what a daemon needs.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
@@ -63,6 +66,7 @@ pub(super) fn run(file: Option<&Path>, arguments: RunArgs) -> Outcome {
     let store = place.open_store()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(RunError::Start)?;
     let done = runtime.block_on(serve(&config, &identity, store));
@@ -74,6 +78,7 @@ pub(super) fn run(file: Option<&Path>, arguments: RunArgs) -> Outcome {
 /// Runs everything until the daemon is told to end.
 async fn serve(config: &Config, identity: &Identity, store: Store<RealFs>) -> Outcome {
     let (end, ended) = watch::channel(false);
+    let end = Arc::new(end);
     let socket = ControlSocket::bind(&config.control)?;
     let net = TlsNet::bind(config.listen, &config.peers, identity).await?;
     let images = listen_for_images(config.images).await?;
@@ -91,12 +96,14 @@ async fn serve(config: &Config, identity: &Identity, store: Store<RealFs>) -> Ou
     let handle = engine.handle();
     let inbox = Inbox::new(store, config, handle.clone());
 
-    tokio::spawn(end_at_signal(end)?);
+    tokio::spawn(end_at_signal(end.clone())?);
     let control = tokio::spawn(socket.serve(control::router(handle), until(ended.clone())));
     let images = images.map(|listener| tokio::spawn(images::serve(listener, endpoint)));
     let inbox = tokio::spawn(inbox.run(until(ended.clone())));
     tell_manager(&[NotifyState::Ready]);
     let replicated = engine.run(until(ended)).await;
+    // Also when replication itself has failed: the rest must not go on without it.
+    end.send_replace(true);
     tell_manager(&[NotifyState::Stopping]);
     if let Some(images) = images {
         images.abort();
@@ -120,7 +127,7 @@ async fn listen_for_images(address: Option<SocketAddr>) -> Result<Option<TcpList
 }
 
 /// Raises the flag at the first signal, and ends the process at the second.
-fn end_at_signal(end: watch::Sender<bool>) -> Result<impl Future<Output = ()>, RunError> {
+fn end_at_signal(end: Arc<watch::Sender<bool>>) -> Result<impl Future<Output = ()>, RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
     Ok(async move {

@@ -198,10 +198,7 @@ impl Fault for ControlError {
     }
 
     fn blame(&self) -> Blame {
-        match self {
-            Self::Absent { .. } | Self::Broken(_) | Self::Silent => Blame::Machine,
-            Self::Refused(_) => Blame::Bug,
-        }
+        Blame::Machine
     }
 
     fn facts(&self) -> Vec<bundle::fault::Fact> {

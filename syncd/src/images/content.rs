@@ -98,14 +98,8 @@ fn pump(
     let mut left = part.end.saturating_sub(part.start);
     while left > 0 {
         let size = left.min(CHUNK_BYTES);
-        let mut chunk = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
-        let got = reader.by_ref().take(size).read_to_end(&mut chunk)?;
-        if u64::try_from(got).map_err(io::Error::other)? != size {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the blob ends too early",
-            ));
-        }
+        let mut chunk = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+        reader.read_exact(&mut chunk)?;
         if let Some(link) = link {
             link.pass(size);
         }

@@ -238,7 +238,12 @@ impl Fault for IdentityError {
     }
 
     fn blame(&self) -> Blame {
-        Blame::Usage
+        match self {
+            Self::Read { .. } | Self::Open { .. } => Blame::Machine,
+            Self::Pem { .. } | Self::Name { .. } | Self::Unfit(_) | Self::Authority(_) => {
+                Blame::Input
+            }
+        }
     }
 
     fn facts(&self) -> Vec<Fact> {
