@@ -27,6 +27,8 @@ pub struct Syncd<F: Fs, N: Net> {
     engine: Engine<F, N>,
     ears: Ears,
     handle: Handle,
+    #[cfg(test)]
+    node: Arc<Node<F>>,
 }
 
 impl<F: Fs, N: Net> Syncd<F, N> {
@@ -49,7 +51,8 @@ impl<F: Fs, N: Net> Syncd<F, N> {
             nudges,
             settings.timing.idle,
         );
-        let (engine, events) = Engine::new(settings, Arc::new(node), net, judge);
+        let node = Arc::new(node);
+        let (engine, events) = Engine::new(settings, Arc::clone(&node), net, judge);
         let ears = Ears {
             events,
             asks,
@@ -59,12 +62,20 @@ impl<F: Fs, N: Net> Syncd<F, N> {
             engine,
             ears,
             handle,
+            #[cfg(test)]
+            node,
         }
     }
 
     /// A line to the engine; many may be taken.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// What the parts of the engine share, to look at.
+    #[cfg(test)]
+    pub(crate) fn node(&self) -> Arc<Node<F>> {
+        Arc::clone(&self.node)
     }
 
     /// Replicates until `shutdown` is over. Fails only when the store can't be read at the start, or not be made durable

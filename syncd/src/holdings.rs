@@ -23,7 +23,7 @@ use api::sync::Summary;
 use bundle::Digest;
 use bundle::Hasher;
 use store::Bitmap;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::pieces;
 
@@ -39,8 +39,8 @@ pub(crate) struct Holdings {
     node: NodeName,
     boot: Boot,
     inner: Mutex<Inner>,
-    /// Number of the last change, for those who wait.
-    changed: watch::Sender<u64>,
+    /// Wakes those who wait for a change, in the order in which they came (a `watch` would draw lots).
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Holdings {
             node,
             boot,
             inner: Mutex::default(),
-            changed: watch::Sender::new(0),
+            changed: Notify::new(),
         }
     }
 
@@ -167,11 +167,9 @@ impl Holdings {
 
     /// `GET /v1/have?…`: the changes after number `after` of `boot`, as soon as there are any, or after `wait`.
     pub(crate) async fn changes(&self, boot: Boot, after: u64, wait: Duration) -> Changes {
-        let mut changed = self.changed.subscribe();
         if boot == self.boot {
-            let news = changed.wait_for(|at| *at != after);
             // Both outcomes are answered the same way, from the log.
-            let _in_time = tokio::time::timeout(wait, news).await.is_ok();
+            let _in_time = tokio::time::timeout(wait, self.news(after)).await.is_ok();
         }
         let mut inner = self.lock();
         let changes = (boot == self.boot).then(|| inner.since(after)).flatten();
@@ -185,6 +183,19 @@ impl Holdings {
             stamp,
             digest,
             changes,
+        }
+    }
+
+    /// Waits until the last change is another one than number `after`.
+    async fn news(&self, after: u64) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if self.lock().at != after {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -208,7 +219,8 @@ impl Holdings {
         }
         inner.at += 1;
         inner.summary = None;
-        self.changed.send_replace(inner.at);
+        drop(inner);
+        self.changed.notify_waiters();
         true
     }
 

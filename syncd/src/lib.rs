@@ -27,6 +27,8 @@ mod inbox;
 mod node;
 mod pieces;
 mod replicate;
+#[cfg(test)]
+mod sim;
 mod wire;
 
 pub use engine::Syncd;

@@ -190,11 +190,14 @@ impl<F: Fs, N: Net> Engine<F, N> {
         if !self.node.holdings.has(&blob) || !self.examining.insert(blob) {
             return;
         }
+        let mut up = self.peers.iter().filter(|peer| peer.is_up());
+        let elsewhere = up.any(|peer| peer.blobs.contains(&blob));
         let node = self.node.clone();
         let events = self.events.clone();
         self.tasks.spawn(async move {
             let from = node.clone();
-            let result = node.offload.run(move || examine_blob(&from, blob)).await;
+            let examine = move || examine_blob(&from, blob, elsewhere);
+            let result = node.offload.run(examine).await;
             let _engine_gone = events.send(Event::Examined { blob, result }).await;
         });
     }
@@ -236,6 +239,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
         self.copies_changed = true;
         self.want_again();
         if news {
+            self.note_news();
             self.nudge_all();
         }
     }
@@ -287,12 +291,13 @@ impl<F: Fs, N: Net> Engine<F, N> {
 const SUSPECTS_MAX: usize = 64;
 
 /// Reads a blob from the medium; when its bytes are not its name's, it goes into quarantine.
-fn examine_blob<F: Fs>(node: &Node<F>, blob: Digest) -> Result<bool, StoreError> {
+///
+/// One that can't be read goes there only when a peer has it: what can't be read today may be the last copy tomorrow.
+fn examine_blob<F: Fs>(node: &Node<F>, blob: Digest, elsewhere: bool) -> Result<bool, StoreError> {
     match node.store.digest_of(&blob, &mut |_bytes| {}) {
         Ok(digest) if digest == blob => return Ok(true),
         Ok(_wrong) => {}
-        // What can't be read is as good as wrong: a peer's copy is better.
-        Err(StoreError::Io { .. }) => {}
+        Err(StoreError::Io { .. }) if elsewhere => {}
         Err(error) => return Err(error),
     }
     node.store.quarantine(&blob)?;

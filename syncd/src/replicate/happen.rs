@@ -41,7 +41,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
             Event::Opened { blob, result } => match result {
                 Ok(Some(pieces)) => self.opened(&blob, pieces),
                 Ok(None) => self.published(&blob),
-                Err(error) => self.disk_failed(&blob, &error),
+                Err(error) => self.not_opened(&blob, &error),
             },
             Event::Landed { blob, piece } => self.landed(&blob, piece),
             Event::Settled { request, outcome } => self.settled(request, outcome),

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bundle::Digest;
 use bundle::pieces::PieceList;
 use store::Bitmap;
 use store::Fs;
@@ -57,16 +58,11 @@ fn open_partial<F: Fs>(node: &Node<F>, blob: &ContentBlob) -> Result<Option<Bitm
         None => None,
         Some(list) => {
             let bytes = node.store.read_blob(&list, blob.cut.list_bytes())?;
-            let parsed = PieceList::parse(&bytes).map_err(|error| error.to_string());
-            let fits = |list: PieceList| match list.cut() == blob.cut {
-                true => Ok(list),
-                false => Err(format!("it is cut as {:?}", list.cut())),
-            };
-            let list = parsed.and_then(fits).map_err(|why| StoreError::Corrupt {
+            let parsed = parse_list(&bytes, &list, blob);
+            Some(parsed.map_err(|why| StoreError::Corrupt {
                 object: format!("piece list {list} of blob {digest}"),
                 why,
-            })?;
-            Some(list)
+            })?)
         }
     };
     let Some(partial) = node.store.partial(&digest, blob.cut, list)? else {
@@ -78,6 +74,19 @@ fn open_partial<F: Fs>(node: &Node<F>, blob: &ContentBlob) -> Result<Option<Bitm
     }
     node.open_landing(partial);
     Ok(Some(pieces))
+}
+
+/// Parses a piece list that was read from the disk, where it may have rotted since it was published.
+fn parse_list(bytes: &[u8], digest: &Digest, blob: &ContentBlob) -> Result<PieceList, String> {
+    let actual = Digest::of(bytes);
+    if actual != *digest {
+        return Err(format!("its bytes hash to {actual}"));
+    }
+    let list = PieceList::parse(bytes).map_err(|error| error.to_string())?;
+    if list.cut() != blob.cut {
+        return Err(format!("it is cut as {:?}", list.cut()));
+    }
+    Ok(list)
 }
 
 /// Hashes the gapless front of a partial as it grows.

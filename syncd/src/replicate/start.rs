@@ -22,6 +22,7 @@ use super::plan::Source;
 use super::scan;
 use super::scan::Depth;
 use super::transfer::Stream;
+use super::transfer::room_units;
 use crate::backoff::Backoff;
 use crate::contents::Judge;
 use crate::env::Net;
@@ -72,11 +73,11 @@ impl<F: Fs, N: Net> Engine<F, N> {
             let backoff = Backoff::new(backoff, random.next_u64());
             Peer::new(name, backoff)
         });
+        let budget = room_units(settings.budget.in_flight_bytes);
+        let budget = usize::try_from(budget).unwrap_or(Semaphore::MAX_PERMITS);
         let engine = Self {
             peers: peers.collect(),
-            budget: Arc::new(Semaphore::new(budget_units(
-                settings.budget.in_flight_bytes,
-            ))),
+            budget: Arc::new(Semaphore::new(budget)),
             settings,
             node,
             net,
@@ -150,6 +151,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
                 stream: number,
                 idle: timing.idle,
                 budget: self.budget.clone(),
+                budget_units: room_units(self.settings.budget.in_flight_bytes),
                 small: self.small.clone(),
                 events: self.events.clone(),
                 backoff: self.backoff(),
@@ -204,8 +206,4 @@ impl<F: Fs, N: Net> Engine<F, N> {
             }
         });
     }
-}
-
-fn budget_units(bytes: usize) -> usize {
-    usize::try_from(super::transfer::room_units(bytes)).unwrap_or(usize::MAX)
 }

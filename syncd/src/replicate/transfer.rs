@@ -39,6 +39,8 @@ pub(crate) struct Stream<F: Fs, N> {
     pub(crate) stream: usize,
     pub(crate) idle: Duration,
     pub(crate) budget: Arc<Semaphore>,
+    /// All units of the budget.
+    pub(crate) budget_units: u32,
     pub(crate) small: mpsc::Sender<Small>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) backoff: Backoff,
@@ -226,7 +228,8 @@ impl<F: Fs, N: Net> Stream<F, N> {
 
     /// Waits for room in the budget of bytes that are not written yet.
     async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
-        let units = room_units(usize::try_from(bytes).unwrap_or(usize::MAX));
+        // What is larger than the whole budget gets all of it.
+        let units = room_units(usize::try_from(bytes).unwrap_or(usize::MAX)).min(self.budget_units);
         match self.budget.clone().acquire_many_owned(units).await {
             Ok(permit) => permit,
             // The budget is never closed.
@@ -260,8 +263,11 @@ async fn land_piece<F: Fs>(
     };
     let (bytes, written) = node.offload.run(write).await;
     drop(room);
-    if let Err(error) = written {
-        return (bytes, Err(error));
+    match written {
+        Ok(true) => {}
+        // Another request brought it first, and tells.
+        Ok(false) => return (bytes, Ok(())),
+        Err(error) => return (bytes, Err(error)),
     }
     let blob = landing.partial.digest();
     let pieces = landing.partial.cut().count();

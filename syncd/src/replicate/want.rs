@@ -41,6 +41,8 @@ pub(super) struct Wanted {
     backoff: Backoff,
     /// What went wrong last: code and sentence.
     pub(super) trouble: Option<(&'static str, String)>,
+    /// Its partial is open and nobody can serve it, since then.
+    stuck_since: Option<Instant>,
     /// Those who hash and checkpoint its partial.
     keepers: Vec<AbortHandle>,
 }
@@ -101,6 +103,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
                 banned_until: None,
                 backoff,
                 trouble: None,
+                stuck_since: None,
                 keepers: Vec::new(),
             },
         );
@@ -211,6 +214,17 @@ impl<F: Fs, N: Net> Engine<F, N> {
         }
     }
 
+    /// A partial can't be opened. When its piece list is damaged, that one is fetched again first.
+    pub(super) fn not_opened(&mut self, digest: &Digest, error: &StoreError) {
+        let wanted = self.wanted.get(digest);
+        if let (StoreError::Corrupt { .. }, Some(list)) =
+            (error, wanted.and_then(|wanted| wanted.blob.list))
+        {
+            self.examine(list);
+        }
+        self.disk_failed(digest, error);
+    }
+
     /// A piece is written.
     pub(super) fn landed(&mut self, digest: &Digest, piece: u64) {
         let open = self
@@ -304,26 +318,43 @@ impl<F: Fs, N: Net> Engine<F, N> {
         }
     }
 
-    /// Closes partials that nobody can serve, when others wait for their places.
+    /// Closes partials that nobody can serve for a while: others, an import perhaps, may need them or their places.
     pub(super) fn close_stuck(&mut self) {
-        if self.board.open_room > 0 {
-            return;
-        }
-        let stuck = self.board.wants.iter().filter(|want| {
+        let now = Instant::now();
+        let patience = self.settings.timing.patience;
+        let mut stuck = Vec::new();
+        for want in &self.board.wants {
+            let Some(wanted) = self.wanted.get_mut(&want.blob) else {
+                continue;
+            };
             let sources = self.board.sources.iter().enumerate();
             let served = sources
                 .filter(|(_, source)| source.reachable)
                 .any(|(at, _)| want.holds_any(at));
-            want.asked.is_empty() && !served
-        });
-        let stuck: Vec<Digest> = stuck.map(|want| want.blob).collect();
-        for digest in stuck {
-            let open = self.wanted.get(&digest).map(|wanted| wanted.state);
-            if open == Some(State::Open) {
-                self.close(&digest);
-                self.judge_pause(&digest);
+            if served || !want.asked.is_empty() || wanted.state != State::Open {
+                wanted.stuck_since = None;
+            } else if *wanted.stuck_since.get_or_insert(now) + patience <= now {
+                stuck.push(want.blob);
             }
         }
+        for digest in stuck {
+            self.shelve(&digest);
+        }
+    }
+
+    /// Makes durable what is in a partial, and closes it.
+    fn shelve(&mut self, digest: &Digest) {
+        if let Some(landing) = self.node.landing(digest) {
+            let offload = self.node.offload;
+            self.tasks.spawn(async move {
+                let checkpoint = move || landing.partial.checkpoint();
+                if let Err(error) = offload.run(checkpoint).await {
+                    tracing::warn!(error = sentence(&error), "a partial is shelved as it was");
+                }
+            });
+        }
+        self.close(digest);
+        self.judge_pause(digest);
     }
 
     /// Closes the partial of a blob; what is in it stays on disk.
@@ -338,6 +369,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
             self.board.open_room += 1;
         }
         wanted.state = State::Waiting;
+        wanted.stuck_since = None;
         let pieced = wanted.blob.list.is_some();
         self.node.close_landing(digest);
         if pieced {

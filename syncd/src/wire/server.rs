@@ -99,6 +99,8 @@ where
     });
     let connection = http1::Builder::new()
         .max_buf_size(wire::BUFFER_BYTES)
+        // No clock of this node is anybody's business.
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
     // A connection that breaks is the peer's to make again.
     let _ended = connection.await;
