@@ -153,6 +153,14 @@ impl Plan {
 
 fn checks(wanted: &Wanted, host: &Host) -> Vec<Check> {
     let mut checks = vec![platform_check(wanted, host)];
+    if let Some(customer) = &wanted.options.licensed_to {
+        let text = format!("licensed to {customer}");
+        checks.push(Check {
+            id: "license",
+            verdict: Verdict::Pass,
+            text,
+        });
+    }
     if wanted.kubernetes.is_none() {
         checks.push(check(
             "cluster",
@@ -334,6 +342,7 @@ fn steps(wanted: &Wanted, host: &Host) -> Vec<Step> {
 }
 
 fn node_steps(wanted: &Wanted, host: &Host) -> Vec<Step> {
+    let (of_cluster, of_applications) = wanted.images;
     let roles: Vec<_> = wanted
         .node_files
         .iter()
@@ -348,7 +357,9 @@ fn node_steps(wanted: &Wanted, host: &Host) -> Vec<Step> {
         ),
         step(
             "containerd",
-            "start containerd with its mirror on this node's syncd".to_owned(),
+            format!(
+                "start containerd; {of_cluster} cluster images and {of_applications} of applications come from this node's syncd"
+            ),
             [
                 "/etc/containerd/config.toml".to_owned(),
                 "containerd.service".to_owned(),

@@ -67,7 +67,7 @@ fn a_fresh_machine_becomes_the_first_master() {
        1  store           import 148 blobs, 3072 MiB; the file is read once
                           leaves /var/lib/sealift
        2  node-files      place node files: 3 containerd, 1 kubelet
-       3  containerd      start containerd with its mirror on this node's syncd
+       3  containerd      start containerd; 8 cluster images and 2 of applications come from this node's syncd
                           leaves /etc/containerd/config.toml
                           leaves containerd.service
        4  syncd           start syncd and the API endpoint on loopback
