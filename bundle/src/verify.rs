@@ -1,11 +1,10 @@
 //! From an untrusted head to a verified one.
 //!
-//! 1. There is a signature at all.
-//! 2. The roots that the bundle carries are walked, from the one that this site trusts to the newest.
-//! 3. The carried list of revocations is taken when it is newer than the known one.
-//! 4. Each signature of `bundle.json` by a key of any bundle role holds for the exact bytes.
-//! 5. Only now the same buffer is parsed.
-//! 6. Vendor, product, root version and epoch fit the root; enough keys of *this product's* role signed for exactly this
+//! 1. The roots that the bundle carries are walked, from the one that this site trusts to the newest.
+//! 2. The carried list of revocations is taken when it is newer than the known one.
+//! 3. There is a signature, and each one by a key of any bundle role holds for the exact bytes of `bundle.json`.
+//! 4. Only now the same buffer is parsed.
+//! 5. Vendor, product, root version and epoch fit the root; enough keys of *this product's* role signed for exactly this
 //!    vendor, product, channel, epoch, sequence and digest; neither the bundle nor its keys are revoked.
 //!
 //! Pure: what the site trusts comes in as a value, and what it should trust from now on goes out as one
