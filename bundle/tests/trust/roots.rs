@@ -282,7 +282,7 @@ fn one_key_under_two_ids() {
 fn a_key_under_an_id_that_is_not_its_own() {
     contradiction(|root| {
         let alg = KeyAlgorithm::MinisignPrehashed;
-        let public = public(BUNDLE_KEY);
+        let public = public(STRANGER);
         root.keys
             .insert(KeyId::from_bytes([9; 8]), RootKey { alg, public });
     });

@@ -446,6 +446,21 @@ fn a_key_in_a_second_spelling_is_no_key() {
     }
 }
 
+/// y and y + p are one point; 19 values have such a second spelling.
+#[test]
+fn no_key_in_any_spelling_beyond_the_field_is_taken() {
+    for above in 0..19_u8 {
+        for sign in [0x7f, 0xff] {
+            let mut raw = [0xff; 32];
+            (raw[0], raw[31]) = (0xed + above, sign);
+            assert!(
+                PublicKey::new(KeyId::from_bytes([1; 8]), &raw).is_err(),
+                "p + {above}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_key_with_a_part_of_low_order_is_no_key() {
     let honest = ed25519_dalek::SigningKey::from_bytes(&[BUNDLE_KEY; 32]);
