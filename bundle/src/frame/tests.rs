@@ -1,3 +1,5 @@
+//! Frames: the one form of a raw frame, and compressed ones within their caps.
+
 use std::io::Read as _;
 
 use proptest::prelude::*;

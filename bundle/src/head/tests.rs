@@ -1,3 +1,5 @@
+//! Heads: one encoding, and what is refused in another.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

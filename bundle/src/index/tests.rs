@@ -1,3 +1,5 @@
+//! The index: what can be said, and what is refused.
+
 use crate::fault::Fault as _;
 use crate::index::BlobEntry;
 use crate::index::BundleIndex;

@@ -1,3 +1,5 @@
+//! Odd JSON is refused, canonical JSON is one.
+
 use proptest::prelude::*;
 
 use super::*;

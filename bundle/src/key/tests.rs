@@ -1,3 +1,5 @@
+//! Key files: minisign's own, and those that are refused.
+
 use proptest::prelude::*;
 
 use super::*;

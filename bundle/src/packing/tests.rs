@@ -1,3 +1,5 @@
+//! Packings: every number follows, or is refused.
+
 use proptest::prelude::*;
 
 use crate::digest::Digest;

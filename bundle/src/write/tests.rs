@@ -1,3 +1,5 @@
+//! Written bundles: the same bytes, whatever the threads and the order of arrival.
+
 mod late;
 
 use std::cell::Cell;

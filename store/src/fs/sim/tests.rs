@@ -1,3 +1,5 @@
+//! The simulated disk forgets what a disk forgets.
+
 use super::*;
 
 fn write(fs: &SimFs, path: &str, bytes: &[u8]) -> SimFile {
