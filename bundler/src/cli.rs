@@ -124,7 +124,7 @@ pub enum RootCommand {
     ///     --bundle shop=keys/shop.pub --license shop=keys/license.pub \
     ///     --sign-with keys/root1.key --sign-with keys/root2.key
     ///
-    /// It writes root.json and root.json.<KEYID>.minisig for each signer. Give root.json to customers together with
+    /// It writes root.json and root.json.KEYID.minisig for each signer. Give root.json to customers together with
     /// its fingerprint by another way; `installer trust add root.json --fingerprint HEX` pins it.
     #[command(verbatim_doc_comment)]
     Init(RootInitArgs),

@@ -438,7 +438,7 @@ fn gib(bytes: u64) -> String {
     format!(
         "{}.{} GiB",
         bytes >> 30,
-        (bytes & ((1 << 30) - 1)) * 10 >> 30
+        ((bytes & ((1 << 30) - 1)) * 10) >> 30
     )
 }
 

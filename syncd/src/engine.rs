@@ -41,7 +41,7 @@ impl<F: Fs, N: Net> Syncd<F, N> {
         offload: Offload,
     ) -> Self {
         let (handle, asks) = Handle::new();
-        let (nudges, nudged) = mpsc::channel(NUDGES);
+        let (nudges, nudge_inbox) = mpsc::channel(NUDGES);
         let node = Node::new(
             store,
             Holdings::new(settings.node.clone(), settings.boot),
@@ -56,7 +56,7 @@ impl<F: Fs, N: Net> Syncd<F, N> {
         let ears = Ears {
             events,
             asks,
-            nudges: nudged,
+            nudges: nudge_inbox,
         };
         Self {
             engine,

@@ -307,7 +307,10 @@ mod tests {
         assert_eq!(holdings.changes(BOOT, u64::MAX, wait).await.changes, None);
         let some = holdings.changes(BOOT, 1, wait).await;
         assert_eq!(some.changes.unwrap().len(), ANSWER_CHANGES_MAX);
-        assert_eq!(some.stamp.at, 1 + ANSWER_CHANGES_MAX as u64);
+        assert_eq!(
+            some.stamp.at,
+            1 + u64::try_from(ANSWER_CHANGES_MAX).unwrap()
+        );
     }
 
     #[test]

@@ -68,9 +68,9 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             summary: Duration::from_secs(10),
-            full_pass: Duration::from_secs(3600),
+            full_pass: Duration::from_hours(1),
             idle: Duration::from_secs(15),
-            backoff: (Duration::from_secs(1), Duration::from_secs(300)),
+            backoff: (Duration::from_secs(1), Duration::from_mins(5)),
             patience: Duration::from_secs(3),
         }
     }

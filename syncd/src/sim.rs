@@ -25,6 +25,11 @@ use crate::contents::Refusal;
 mod check;
 mod cluster;
 mod net;
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "ratios of small simulated figures"
+)]
 mod scenarios;
 mod vendor;
 
@@ -41,7 +46,7 @@ const SEEDS: u64 = 100;
 const CHAOS: Duration = Duration::from_secs(50);
 
 /// How long a healed cluster may take until all nodes are equal: a full pass, and the transfer.
-const PEACE: Duration = Duration::from_secs(240);
+const PEACE: Duration = Duration::from_mins(4);
 
 /// How often a simulated scrub comes by.
 const SCRUB: Duration = Duration::from_secs(10);

@@ -53,7 +53,7 @@ pub(super) fn run(directory: &Path, arguments: &InstallArgs, output: &Output) ->
     let wanted = wanted(&store, &head, &license, arguments)?;
     let plan = Plan::bootstrap(&wanted, &Host::observe(Path::new("/"), directory));
     output.result(&plan, |lines| {
-        plan.to_string().lines().for_each(|line| lines.line(line))
+        plan.to_string().lines().for_each(|line| lines.line(line));
     })
 }
 

@@ -85,9 +85,12 @@ fn a_fresh_machine_becomes_the_first_master() {
     "#);
 }
 
+/// Makes one thing on a machine wrong.
+type Spoil = fn(&mut Host);
+
 #[test]
 fn each_wrong_thing_on_the_machine_stops_the_plan_alone() {
-    let spoil: [(&str, fn(&mut Host)); 9] = [
+    let spoil: [(&str, Spoil); 9] = [
         ("platform", |host| host.platform = "linux/arm64".to_owned()),
         ("cpu", |host| host.cpus = 1),
         ("memory", |host| host.memory_bytes = 1 << 30),
@@ -96,7 +99,7 @@ fn each_wrong_thing_on_the_machine_stops_the_plan_alone() {
         ("swap", |host| host.swap_on = true),
         ("remains", |host| host.kubernetes.etcd_data = true),
         ("remains", |host| {
-            host.kubernetes.container_runtime = Some(PathBuf::from("/run/crio/crio.sock"))
+            host.kubernetes.container_runtime = Some(PathBuf::from("/run/crio/crio.sock"));
         }),
         ("ports", |host| host.ports_taken = [2379].into()),
     ];

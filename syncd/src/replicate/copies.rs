@@ -164,9 +164,10 @@ impl<F: Fs, N: Net> Engine<F, N> {
         );
         for peer in &self.peers {
             let known = !peer.records.is_disjoint(&records);
-            let copy = match peer.is_up() {
-                true => copy(peer.lacks(content), known),
-                false => Copy::Unknown,
+            let copy = if peer.is_up() {
+                copy(peer.lacks(content), known)
+            } else {
+                Copy::Unknown
             };
             copies.insert(peer.name.clone(), copy);
         }

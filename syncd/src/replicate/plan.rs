@@ -256,7 +256,7 @@ impl Board {
             };
         }
         match self.holders(want, piece) {
-            0 | 1 if !want.divided || self.owner(want, piece, lacking) == Some(&self.me) => {
+            0 | 1 if !want.divided || Self::owner(want, piece, lacking) == Some(&self.me) => {
                 Standing::Mine
             }
             0 | 1 => Standing::Theirs,
@@ -274,7 +274,7 @@ impl Board {
         names
     }
 
-    fn owner<'a>(&self, want: &Want, piece: u64, lacking: &[&'a NodeName]) -> Option<&'a NodeName> {
+    fn owner<'a>(want: &Want, piece: u64, lacking: &[&'a NodeName]) -> Option<&'a NodeName> {
         let stripe = want.first_stripe + piece / STRIPE;
         let members = u64::try_from(lacking.len()).ok()?;
         let at = usize::try_from(stripe.checked_rem(members)?).ok()?;

@@ -1,5 +1,7 @@
 //! Brings an engine up: reads the store, then lets everybody work who works for it.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand::Rng as _;
@@ -86,16 +88,16 @@ impl<F: Fs, N: Net> Engine<F, N> {
             events,
             tasks,
             small,
-            contents: Default::default(),
-            refused: Default::default(),
-            alarms: Default::default(),
-            merged: Default::default(),
+            contents: BTreeMap::default(),
+            refused: BTreeMap::default(),
+            alarms: BTreeMap::default(),
+            merged: BTreeSet::default(),
             board,
-            wanted: Default::default(),
-            flights: Default::default(),
+            wanted: BTreeMap::default(),
+            flights: BTreeMap::default(),
             waiting: Vec::new(),
             copies_changed: false,
-            examining: Default::default(),
+            examining: BTreeSet::default(),
             scan_trouble: None,
             scanning: false,
             scan_next: None,
@@ -148,7 +150,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
                 net: self.net.clone(),
                 peer: name.clone(),
                 source,
-                stream: number,
+                number,
                 idle: timing.idle,
                 budget: self.budget.clone(),
                 budget_units: room_units(self.settings.budget.in_flight_bytes),

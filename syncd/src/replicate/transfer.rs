@@ -36,7 +36,7 @@ pub(crate) struct Stream<F: Fs, N> {
     /// Index of the peer.
     pub(crate) source: usize,
     /// Index of the stream at the peer.
-    pub(crate) stream: usize,
+    pub(crate) number: usize,
     pub(crate) idle: Duration,
     pub(crate) budget: Arc<Semaphore>,
     /// All units of the budget.
@@ -97,22 +97,18 @@ impl<F: Fs, N: Net> Stream<F, N> {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
-            let (source, stream) = (self.source, self.stream);
+            let (source, stream) = (self.source, self.number);
             self.tell(Event::Idle { source, stream }).await;
         }
     }
 
     async fn fulfil(&self, connection: &mut Option<Connection>, job: &Job) -> Result<(), Outcome> {
         let first = job.cut.range(job.request.first).start;
-        let range = match job.whole {
-            true => 0..job.cut.length,
-            false => {
-                first
-                    ..job
-                        .cut
-                        .range(job.request.pieces().end.saturating_sub(1))
-                        .end
-            }
+        let range = if job.whole {
+            0..job.cut.length
+        } else {
+            let last = job.request.pieces().end.saturating_sub(1);
+            first..job.cut.range(last).end
         };
         if range.is_empty() {
             return self.keep(job, Vec::new(), self.room(0).await).await;
@@ -136,14 +132,13 @@ impl<F: Fs, N: Net> Stream<F, N> {
             rest: Bytes::new(),
             pulse: job.pulse.clone(),
         };
-        match landing.filter(|_landing| !job.whole) {
-            Some(landing) => self.land(job, &landing, &mut inflow).await,
-            None => {
-                let room = self.room(range.end).await;
-                let mut bytes = Vec::new();
-                self.fill(&mut inflow, &mut bytes, range.end).await?;
-                self.keep(job, bytes, room).await
-            }
+        if let Some(landing) = landing.filter(|_landing| !job.whole) {
+            self.land(job, &landing, &mut inflow).await
+        } else {
+            let room = self.room(range.end).await;
+            let mut bytes = Vec::new();
+            self.fill(&mut inflow, &mut bytes, range.end).await?;
+            self.keep(job, bytes, room).await
         }
     }
 

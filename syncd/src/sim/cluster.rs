@@ -159,12 +159,11 @@ impl Cluster {
                     self.machines[at].down_until = None;
                     self.sim.bounce(self.machines[at].name.as_str());
                 }
-                Some(_) => {}
                 None if !up => {
                     self.take_probe(at);
                     self.machines[at].down_until = Some(now + Duration::from_secs(1));
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
     }
@@ -205,13 +204,12 @@ impl Cluster {
         let release = &vendor.releases[import.release];
         let name = machine.name.to_string();
         match import.step(&fs, release, &name) {
-            Ok(false) => {}
             Ok(true) => {
                 machine.imports.pop_front();
                 self.command(at, Command::Imported(release.id()));
             }
-            // Another process is at it: tried again with the next step.
-            Err(StoreError::Busy { .. }) => {}
+            // Not done, or another process is at it: it goes on with the next step.
+            Ok(false) | Err(StoreError::Busy { .. }) => {}
             Err(_failed) => import.store = None,
         }
     }
@@ -234,8 +232,8 @@ impl Cluster {
 
     /// Whether a promised piece on a disk is what the vendor made.
     pub(super) fn piece_is_right(&self, at: usize, blob: &Digest, piece: u64) -> bool {
-        let release = self.vendor.releases.iter();
-        let bytes = release.filter_map(|release| release.bytes.get(blob)).next();
+        let mut releases = self.vendor.releases.iter();
+        let bytes = releases.find_map(|release| release.bytes.get(blob));
         let (_list, cut) = self.vendor.lists[blob];
         let range = cut.range(piece);
         let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
@@ -340,12 +338,12 @@ impl Start {
         let store = Store::open(fs, Some(INCARNATION))?;
         let net = Arc::new(SimNet::bind().await.unwrap());
         let real = TrustJudge::new(store.clone());
-        let judge: Arc<dyn Judge> = match self.options.gullible.contains(&self.name.as_str()) {
-            true => Arc::new(super::Gullible),
-            false => Arc::new(SimJudge {
-                real,
-                lists: Arc::clone(&self.vendor.lists),
-            }),
+        let is_gullible = self.options.gullible.contains(&self.name.as_str());
+        let judge: Arc<dyn Judge> = if is_gullible {
+            Arc::new(super::Gullible)
+        } else {
+            let lists = Arc::clone(&self.vendor.lists);
+            Arc::new(SimJudge { real, lists })
         };
         let settings = self.settings(boot, boots);
         let syncd = Syncd::new(settings, store, net, judge, Offload::Inline);

@@ -192,7 +192,8 @@ fn play(nodes: &[&str], blobs: &[u64], start: &[Vec<Bitmap>], slow: Option<usize
         let skip = slow.filter(|_| !outcome.rounds.is_multiple_of(4));
         let moved = round(&mut boards, usize::try_from(outcome.rounds).unwrap(), skip);
         for (_origin, blob, piece) in moved.iter().filter(|(sender, ..)| *sender == 0) {
-            let repeated = !sent_once.insert((*blob, *piece)) && sent_once.len() as u64 != whole;
+            let repeated =
+                !sent_once.insert((*blob, *piece)) && u64::try_from(sent_once.len()) != Ok(whole);
             outcome.repeats += usize::from(repeated);
         }
         for board in &mut boards {
