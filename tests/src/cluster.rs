@@ -353,16 +353,25 @@ pub fn blobs_of(store: &Path) -> Result<BTreeMap<Digest, u64>> {
 
 /// Reads every blob of a store and holds it against its name.
 pub fn verify_store(store: &Path) -> Result<BTreeMap<Digest, u64>> {
+    verify_new(store, &mut BTreeMap::new())
+}
+
+/// Reads the blobs of a store that are not among the `known`, holds them against their names, and makes them known.
+pub fn verify_new(
+    store: &Path,
+    known: &mut BTreeMap<Digest, u64>,
+) -> Result<BTreeMap<Digest, u64>> {
     let blobs = blobs_of(store)?;
-    for digest in blobs.keys() {
+    for (digest, size) in &blobs {
+        if known.get(digest) == Some(size) {
+            continue;
+        }
         let path = store.join("blobs/sha256").join(digest.to_hex());
         let mut hasher = HashingSink(bundle::Hasher::new());
         std::io::copy(&mut fs::File::open(&path)?, &mut hasher)?;
-        anyhow::ensure!(
-            hasher.0.finish() == *digest,
-            "{} is not what its name says",
-            path.display()
-        );
+        let is_right = hasher.0.finish() == *digest;
+        anyhow::ensure!(is_right, "{} is not what its name says", path.display());
+        known.insert(*digest, *size);
     }
     Ok(blobs)
 }
