@@ -8,6 +8,7 @@ mod dist;
 mod fix;
 mod release;
 mod repo;
+mod simulate;
 mod tally;
 mod test;
 mod verify;
@@ -26,6 +27,8 @@ enum Xtask {
     Bench(bench::BenchArguments),
     /// Run every test that this machine can run; say what is skipped and why.
     Test(test::TestArguments),
+    /// Simulate whole clusters of masters, their networks and disks, one seed a run.
+    Sim(simulate::SimArguments),
     /// Check format, lints, direction of dependencies, documents; change nothing.
     Verify,
     /// Put right what can be put right by itself: format and lints.
@@ -51,6 +54,7 @@ fn run(command: Xtask) -> Result<bool> {
         Xtask::Demo(programs) => demo::run(&programs),
         Xtask::Bench(arguments) => bench::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
+        Xtask::Sim(arguments) => simulate::run(&arguments),
         Xtask::Verify => Ok(verify::run()),
         Xtask::Fix => fix::run(),
         Xtask::Dist => dist::run(),
