@@ -261,6 +261,17 @@ impl Node {
         })
     }
 
+    /// Waits until its disk has exactly these blobs; unlike the status, looking costs nearly nothing.
+    pub fn wait_for_blobs(&self, all: &BTreeMap<Digest, u64>) -> Result<()> {
+        process::wait_for(&format!("{} to have all blobs", self.name), || {
+            match self.blobs() {
+                Ok(blobs) if blobs == *all => Ok(()),
+                Ok(blobs) => Err(format!("{} of {} blobs", blobs.len(), all.len())),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+
     /// Waits until it has noticed that a peer is lost and says that any of the others could be lost as well.
     pub fn wait_for_safe_without(&self, lost: &str) -> Result<()> {
         self.wait_for(

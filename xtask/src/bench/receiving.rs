@@ -1,15 +1,12 @@
 //! From one master to others: one receiver against curl, two receivers on limited links against one copy's ideal.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
-use bundle::Digest;
 use tests::cluster::Cluster;
 use tests::cluster::ClusterPlan;
-use tests::process;
 
 use super::Bench;
 use super::measure;
@@ -83,7 +80,7 @@ impl Bench {
         let started = Instant::now();
         cluster.spawn()?;
         for node in cluster.nodes() {
-            wait_for_blobs(&node.name, &all, || node.blobs())?;
+            node.wait_for_blobs(&all)?;
         }
         let wall = started.elapsed();
         for node in cluster.nodes() {
@@ -109,16 +106,4 @@ impl Bench {
         fs::remove_dir_all(into)?;
         Ok(took.wall)
     }
-}
-
-fn wait_for_blobs(
-    name: &str,
-    all: &BTreeMap<Digest, u64>,
-    blobs: impl Fn() -> Result<BTreeMap<Digest, u64>>,
-) -> Result<()> {
-    process::wait_for(&format!("{name} to have all blobs"), || match blobs() {
-        Ok(blobs) if blobs == *all => Ok(()),
-        Ok(blobs) => Err(format!("{} of {} blobs", blobs.len(), all.len())),
-        Err(error) => Err(error.to_string()),
-    })
 }
