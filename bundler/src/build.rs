@@ -13,6 +13,7 @@
 
 mod memo;
 mod progress;
+mod reuse;
 mod settings;
 mod show;
 
@@ -79,7 +80,7 @@ pub fn run(arguments: &BuildArgs, output: &Arc<Output>) -> Outcome {
     let options = fetch_options(&settings, arguments);
     let fetcher = Fetcher::new(&cache, options, progress.of_fetch())?;
     let images = fetcher.resolve(&requests(&settings))?;
-    output.note(show::found(&settings, &images, &gathered));
+    show::found(&images, &gathered, output);
     let missing = fetcher.bytes_missing(&images)?;
     if arguments.dry_run {
         return Planned::of(&settings, &images, &gathered, missing).print(output);
@@ -104,10 +105,14 @@ pub fn run(arguments: &BuildArgs, output: &Arc<Output>) -> Outcome {
         blobs,
         progress: &progress,
     };
+    let before = reuse::look_at(&settings.target);
     let written = making.run()?;
     output.end_step();
     memo.keep(&settings.target, &inputs, &written.id);
-    Built::new(&settings, &index, &written, &keys, begun).print(output)
+    reuse::warn(before.as_ref(), &index, &written.id, output);
+    let root = settings.trust.root().root();
+    let lacks = signing::lacks(&keys, root, &settings.release.product);
+    Built::new(&settings, &index, &written, &keys, lacks, begun).print(output)
 }
 
 fn unlock(settings: &Settings, arguments: &BuildArgs, output: &Output) -> Outcome<Vec<SecretKey>> {
@@ -210,7 +215,6 @@ impl Making<'_> {
         match written {
             Ok(written) => {
                 pending.publish()?;
-                tracing::debug!(id = %written.id, blobs = self.index.blobs.len(), "written");
                 Ok(written)
             }
             Err(Unwritten::Bundle(error)) => {

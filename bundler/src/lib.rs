@@ -27,13 +27,23 @@ pub use program::failure;
 pub use program::output;
 
 use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
 
 /// Runs the program on its command line.
 pub fn main() -> ExitCode {
     let arguments = cli::Cli::parse();
+    log_to_stderr();
     let output = Arc::new(output::Output::for_process(arguments.json));
     match commands::run(arguments.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output.fail(&failure),
     }
+}
+
+/// What is worth a line beside progress and result: warnings, or what `SEALIFT_LOG` asks for.
+fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("SEALIFT_LOG").unwrap_or_else(|_unset| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    log.with_writer(std::io::stderr).without_time().init();
 }

@@ -1,5 +1,7 @@
 //! Signatures of bundles: who may make them, where they go in the head, and whether they are enough.
 
+use std::collections::BTreeSet;
+
 use bundle::fault::Blame;
 use bundle::fault::Fact;
 use bundle::fault::Fault;
@@ -51,6 +53,18 @@ pub fn require_role(keys: &[SecretKey], root: &Root, product: &Name) -> Result<(
             allowed: ids(&allowed),
         }),
     }
+}
+
+/// How many signatures the keys, each of which may sign, still lack of the threshold; no key at all lacks nothing.
+pub fn lacks(keys: &[SecretKey], root: &Root, product: &Name) -> Option<String> {
+    let need = root
+        .roles
+        .get(&RoleName::Bundle(product.clone()))?
+        .threshold;
+    let distinct: BTreeSet<KeyId> = keys.iter().map(|key| key.public().id()).collect();
+    let have = distinct.len();
+    let is_short = have > 0 && usize::try_from(need).is_ok_and(|need| have < need);
+    is_short.then(|| format!("{have} of {need} signatures that it needs"))
 }
 
 /// Puts a signature into the head: the first one by itself, further ones by their key; one by the same key is replaced.

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
@@ -229,11 +230,23 @@ fn a_damaged_bundle_is_refused_and_names_what_is_wrong() {
 #[test]
 fn a_killed_build_leaves_no_half_file_and_the_next_one_finishes() {
     let desk = release();
-    for pause_ms in [0, 20, 60, 120, 250] {
-        let mut child = desk.command(&["build", "--fast"]).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+    for step in ["fetch", "write"] {
+        let mut child = desk
+            .command(&["build", "--fast", "--json"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let events = std::io::BufReader::new(child.stderr.take().unwrap());
+        let begun = format!(r#""step":"{step}""#);
+        let seen = events
+            .lines()
+            .map_while(Result::ok)
+            .any(|event| event.contains(&begun));
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(seen, "{step} was never begun");
+        // It may have been quicker than the kill; then it has to be whole.
         if desk.path(BUNDLE).exists() {
             desk.ok(&["verify", BUNDLE]);
             std::fs::remove_file(desk.path(BUNDLE)).unwrap();
@@ -282,6 +295,18 @@ fn a_cached_blob_that_rotted_stops_one_build_and_is_fetched_anew_by_the_next() {
     assert!(!desk.path(BUNDLE).exists());
     desk.ok(&["build", "--fast"]);
     desk.ok(&["verify", BUNDLE]);
+}
+
+#[test]
+fn a_sequence_that_gets_other_contents_is_warned_of() {
+    let desk = release();
+    desk.ok(&["build", "--fast"]);
+    desk.write("values.yaml", "replicas: 5\n");
+    let text = all(&desk.run(&["build", "--fast"]));
+    assert!(text.contains("warning[RELEASE_SEQUENCE_REUSED]"), "{text}");
+    desk.write("values.yaml", "replicas: 7\n");
+    let text = all(&desk.run(&["build", "--fast", "--sequence", "43"]));
+    assert!(!text.contains("warning["), "{text}");
 }
 
 #[test]

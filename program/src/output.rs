@@ -35,6 +35,9 @@ use crate::failure::Outcome;
 /// Time between two plain lines about one step.
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// Time between two events of progress for a program.
+const JSON_LINE_EVERY: Duration = Duration::from_millis(500);
+
 /// Where a command tells what it does and what came of it.
 #[derive(Debug)]
 pub struct Output {
@@ -78,7 +81,11 @@ impl Output {
     /// Tells an event.
     pub fn event(&self, event: &Event) {
         match self.style {
-            Style::Json => to_stderr(&event.to_json()),
+            Style::Json => {
+                if self.is_due(event) {
+                    to_stderr(&event.to_json());
+                }
+            }
             Style::Terminal | Style::Plain => self.show(event),
         }
     }
@@ -119,6 +126,26 @@ impl Output {
             Style::Terminal | Style::Plain => to_stderr(report.to_string().trim_end_matches('\n')),
         }
         ExitCode::from(report.exit_code())
+    }
+
+    /// Whether a program has to be told already; of progress only some of it.
+    fn is_due(&self, event: &Event) -> bool {
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Progress { .. } => {
+                let due = step
+                    .told
+                    .is_none_or(|told| told.elapsed() >= JSON_LINE_EVERY);
+                if due {
+                    step.told = Some(Instant::now());
+                }
+                due
+            }
+            Event::Started { .. } | Event::Done { .. } | Event::Warning { .. } => {
+                step.told = None;
+                true
+            }
+        }
     }
 
     fn show(&self, event: &Event) {
@@ -213,23 +240,25 @@ fn row(label: &str, value: &str) -> String {
     format!("  {:<8} {}", escape(label), escape(value))
 }
 
+/// Things done of all; empty where only bytes are counted.
 fn items(done: Amount, total: Option<Amount>) -> String {
     match total {
-        Some(total) => format!("{}/{}", done.items, total.items),
-        None => done.items.to_string(),
+        Some(total) if total.items == 0 => String::new(),
+        Some(total) => format!("{}/{}  ", done.items, total.items),
+        None => format!("{}  ", done.items),
     }
 }
 
 fn amounts(done: Amount, total: Option<Amount>) -> String {
     let items = items(done, total);
     match total {
-        Some(total) => format!("{items}  {} of {}", bytes(done.bytes), bytes(total.bytes)),
-        None => format!("{items}  {}", bytes(done.bytes)),
+        Some(total) => format!("{items}{} of {}", bytes(done.bytes), bytes(total.bytes)),
+        None => format!("{items}{}", bytes(done.bytes)),
     }
 }
 
 fn new_bar(name: &str) -> ProgressBar {
-    let template = "  {prefix:<8} {msg}  {decimal_bytes}/{decimal_total_bytes}  [{bar:20}]  {decimal_bytes_per_sec}";
+    let template = "  {prefix:<8} {msg}{decimal_bytes}/{decimal_total_bytes}  [{bar:20}]  {decimal_bytes_per_sec}";
     let style = ProgressStyle::with_template(template)
         .unwrap_or_else(|_error| ProgressStyle::default_bar())
         .progress_chars("=> ");

@@ -51,6 +51,8 @@ pub(super) struct Built {
     images: usize,
     blobs: usize,
     signers: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacks: Option<String>,
     elapsed_ms: u64,
     #[serde(skip)]
     product: String,
@@ -77,7 +79,7 @@ pub(super) fn title(settings: &Settings) -> String {
 }
 
 /// What the release is made of.
-pub(super) fn found(settings: &Settings, images: &[FetchedImage], gathered: &Gathered) -> String {
+pub(super) fn found(images: &[FetchedImage], gathered: &Gathered, output: &Output) {
     let parts = [
         (images.len(), "image"),
         (gathered.charts.len(), "chart"),
@@ -94,11 +96,11 @@ pub(super) fn found(settings: &Settings, images: &[FetchedImage], gathered: &Gat
     } else {
         parts.join(", ")
     };
-    let mut text = format!("  found    {found}");
-    if !(gathered.charts.is_empty() && settings.release.manifests.is_empty()) {
-        text.push_str("\n           images that charts and manifests mention are not searched for: list them under `images`");
+    output.note(format!("  found    {found}"));
+    if !(gathered.charts.is_empty() && gathered.manifests.is_empty()) {
+        let hint = "images that charts and manifests mention are not searched for: list them under `images`";
+        output.note(format!("           {hint}"));
     }
-    text
 }
 
 /// How the fetch went.
@@ -192,9 +194,11 @@ impl Built {
         index: &BundleIndex,
         written: &Written,
         keys: &[SecretKey],
+        lacks: Option<String>,
         begun: Instant,
     ) -> Self {
         Self {
+            lacks,
             file_bytes: written.size,
             signers: keys
                 .iter()
@@ -232,6 +236,7 @@ impl Built {
             images: index.images.len(),
             blobs: index.blobs.len(),
             signers: Vec::new(),
+            lacks: None,
             elapsed_ms: milliseconds(begun),
             product: index.product.to_string(),
         }
@@ -250,6 +255,12 @@ impl Built {
         );
         if self.is_changed {
             out.row("sign", self.signed());
+        }
+        if let Some(lacks) = &self.lacks {
+            out.row(
+                "lacks",
+                format!("{lacks}: bundler sign {file} --key KEY.key"),
+            );
         }
         out.row(
             "sha256",
