@@ -205,8 +205,8 @@ impl TrustState {
         judge_release(&release(bundle), accepted, site.downgrade).map_err(|problem| {
             PolicyError::Release {
                 product: product(bundle),
-                bundle: release(bundle),
-                site: accepted.newest.clone(),
+                bundle: Box::new(release(bundle)),
+                site: Box::new(accepted.newest.clone()),
                 floor: accepted.floor,
                 problem,
             }

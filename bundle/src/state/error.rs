@@ -29,8 +29,8 @@ pub enum PolicyError {
     #[error("{}", release_sentence(*problem))]
     Release {
         product: String,
-        bundle: Release,
-        site: Release,
+        bundle: Box<Release>,
+        site: Box<Release>,
         floor: Position,
         problem: ReleaseProblem,
     },
