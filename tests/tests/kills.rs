@@ -121,7 +121,7 @@ fn masters_killed_again_and_again_end_equal_and_fetch_little_twice() -> Result<(
     }
     cluster.start()?;
     let mut kills = 0;
-    let mut seen: BTreeMap<&str, BTreeMap<Digest, u64>> = BTreeMap::new();
+    let mut received: BTreeMap<&str, BTreeMap<Digest, u64>> = BTreeMap::new();
     for number in 1.. {
         let bundle = bundle_of_one_layer(&vendor, scratch.path(), number, 256 * MIB)?;
         let size = fs::metadata(&bundle)?.len();
@@ -136,7 +136,7 @@ fn masters_killed_again_and_again_end_equal_and_fetch_little_twice() -> Result<(
             let_run(&mut random, Duration::from_secs(2));
             cluster.node(victim)?.kill()?;
             kills += 1;
-            let known = seen.entry(victim).or_default();
+            let known = received.entry(victim).or_default();
             verify_new(&cluster.node(victim)?.store(), known)?;
             cluster.node(victim)?.start()?;
             if kills - kills_before >= 12 {

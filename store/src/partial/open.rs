@@ -71,10 +71,12 @@ impl<F: Fs> Store<F> {
         }
         let partial = Arc::new(self.open_locked(header, list, guard)?);
         let salvaged = !lock(&partial.journal).named && !lock(&partial.pieces).present.is_empty();
+        partials.insert(*digest, Arc::downgrade(&partial));
+        // A checkpoint that fails discards the partial, which takes this lock itself.
+        drop(partials);
         if salvaged {
             partial.checkpoint()?;
         }
-        partials.insert(*digest, Arc::downgrade(&partial));
         Ok(Some(partial))
     }
 
