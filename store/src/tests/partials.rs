@@ -63,6 +63,31 @@ fn a_blob_is_received_whatever_call_loses_the_power() {
 }
 
 #[test]
+fn a_disk_that_fails_while_a_partial_is_resumed_is_told_and_holds_nobody_up() {
+    let sample = Sample::new(1, 8);
+    let (fs, store) = new_store();
+    let partial = open(&store, &sample);
+    partial.write_piece(0, sample.piece(0)).unwrap();
+    drop(partial);
+    // Without its journal the partial is read piece by piece, and what is right is made durable at once.
+    let journal = crate::layout::partial_journal(&sample.digest);
+    crate::fs::Fs::remove_file(&fs, &journal).unwrap();
+    drop(store);
+
+    fs.set_rates(crate::fs::sim::Rates {
+        sync: 1,
+        ..Default::default()
+    });
+    let store = Store::open(fs.clone(), None).unwrap();
+    let list = Some(sample.list.clone());
+    let failed = store.partial(&sample.digest, sample.cut, list);
+    assert!(matches!(failed.err(), Some(StoreError::Sync { .. })));
+    fs.set_rates(crate::fs::sim::Rates::default());
+    receive(&store, &sample).unwrap();
+    assert!(store.has(&sample.digest).unwrap());
+}
+
+#[test]
 fn what_a_checkpoint_covers_is_not_fetched_again() {
     let sample = Sample::new(1, 8);
     for survival in [Survival::Nothing, Survival::Everything, Survival::Some(5)] {
