@@ -290,7 +290,7 @@ impl FsFile for SimFile {
     }
 
     fn sync_filesystem(&self) -> io::Result<()> {
-        self.alive()?.sync_filesystem()
+        self.alive()?.sync_filesystem(self.handle)
     }
 
     fn start_writeback(&self, _range: Range<u64>) {}

@@ -123,6 +123,10 @@ pub(crate) async fn checkpoint<F: Fs>(
 }
 
 async fn broken<F: Fs>(landing: &Landing<F>, error: StoreError, events: &mpsc::Sender<Event>) {
+    if matches!(error, StoreError::Closed { .. }) {
+        // Published or given up in between: whoever did it tells.
+        return;
+    }
     let event = Event::Broken {
         blob: landing.partial.digest(),
         error,

@@ -244,6 +244,13 @@ impl<F: Fs, N: Net> Engine<F, N> {
         let Some(landing) = self.node.landing(digest) else {
             return;
         };
+        if let Some(wanted) = self.wanted.get_mut(digest) {
+            // What is to be hashed and synced still, publishing does.
+            for keeper in wanted.keepers.drain(..) {
+                keeper.abort();
+            }
+        }
+        tracing::debug!(blob = %digest, "all pieces are there");
         self.set_state(digest, State::Publishing);
         let publish = landing::publish(self.node.clone(), landing, self.events.clone());
         self.tasks.spawn(publish);
@@ -251,6 +258,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
 
     /// A blob is published here: it is not wanted any more, and what waited for it can go on.
     pub(super) fn published(&mut self, digest: &Digest) {
+        tracing::debug!(blob = %digest, "published");
         self.node.holdings.publish(*digest);
         self.board.wants.retain(|want| want.blob != *digest);
         self.forget(digest);

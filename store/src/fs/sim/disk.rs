@@ -20,7 +20,9 @@ pub(super) struct Disk {
     nodes: BTreeMap<u64, Node>,
     next_inode: u64,
     next_handle: u64,
-    handles: BTreeMap<u64, u64>,
+    handles: BTreeMap<u64, Handle>,
+    /// Syncs that have lost something.
+    losses: u64,
     locks: BTreeMap<u64, u64>,
     pub(super) capacity: u64,
     pub(super) filesystem_id: u64,
@@ -31,6 +33,14 @@ pub(super) struct Disk {
     pub(super) crash_at: Option<u64>,
     pub(super) off: bool,
     pub(super) life: u64,
+}
+
+/// An open file or directory.
+#[derive(Debug)]
+struct Handle {
+    inode: u64,
+    /// Losses that it was opened after, or was told of.
+    losses: u64,
 }
 
 #[derive(Debug)]
@@ -113,6 +123,7 @@ impl Disk {
             next_inode: ROOT + 1,
             next_handle: 0,
             handles: BTreeMap::new(),
+            losses: 0,
             locks: BTreeMap::new(),
             capacity: u64::MAX,
             filesystem_id: 1,
@@ -128,7 +139,9 @@ impl Disk {
 
     pub(super) fn open_handle(&mut self, inode: u64) -> u64 {
         self.next_handle += 1;
-        self.handles.insert(self.next_handle, inode);
+        let losses = self.losses;
+        self.handles
+            .insert(self.next_handle, Handle { inode, losses });
         self.next_handle
     }
 

@@ -16,6 +16,8 @@ pub(super) struct FileState {
     pending: Vec<Change>,
     /// A sync has failed: nothing reaches the medium any more.
     broken: bool,
+    /// Its loss was told to somebody else's sync; this file's next one tells it again.
+    untold: bool,
 }
 
 #[derive(Debug)]
@@ -103,9 +105,22 @@ impl FileState {
         }
     }
 
-    /// The sync failed: the changes are lost, and programs can't see it.
+    /// Its own sync failed: the changes are lost, programs can't see it, and only this once they are told.
     pub(super) const fn fail_sync(&mut self) {
         self.broken = self.broken || !self.pending.is_empty();
+    }
+
+    /// A sync of the whole filesystem failed; tells whether changes of this file are lost by it.
+    pub(super) const fn fail_with_filesystem(&mut self) -> bool {
+        let lost = !self.broken && !self.pending.is_empty();
+        self.broken = self.broken || lost;
+        self.untold = self.untold || lost;
+        lost
+    }
+
+    /// Whether this file has lost changes that its own sync has not told of yet; it has then.
+    pub(super) const fn tell_loss(&mut self) -> bool {
+        std::mem::replace(&mut self.untold, false)
     }
 
     pub(super) fn rot(&mut self, offset: u64, mask: u8) -> bool {
@@ -132,6 +147,7 @@ impl FileState {
             }
         }
         self.broken = false;
+        self.untold = false;
         self.allocated = self.allocated.max(self.length());
     }
 

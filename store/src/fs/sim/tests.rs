@@ -84,6 +84,22 @@ fn a_failed_sync_is_never_made_good() {
 }
 
 #[test]
+fn what_another_sync_has_lost_is_told_to_each_file_and_each_handle_once() {
+    let fs = SimFs::new(0);
+    let handle = fs.open_dir("").unwrap();
+    let mine = write(&fs, "a", b"mine");
+    let other = fs.open_dir("").unwrap();
+    fs.sync_dir("").unwrap();
+    fs.fail(Op::Sync, "", 0);
+    assert!(other.sync_filesystem().is_err());
+    assert!(mine.sync_data().is_err(), "the file was hit");
+    assert!(mine.sync_data().is_ok(), "told once");
+    assert!(handle.sync_filesystem().is_err(), "opened before the loss");
+    assert!(handle.sync_filesystem().is_ok(), "told once");
+    assert!(fs.open_dir("").unwrap().sync_filesystem().is_ok());
+}
+
+#[test]
 fn a_full_disk_refuses_and_a_removed_file_gives_room() {
     let fs = SimFs::new(0);
     fs.set_capacity(8192);

@@ -5,6 +5,7 @@ use std::io;
 use super::BLOCK_BYTES;
 use super::Disk;
 use super::Node;
+use super::input_output_error;
 use super::power_is_off;
 use crate::fs::Space;
 use crate::fs::bytes_u64;
@@ -59,27 +60,42 @@ impl Disk {
         let path = self.path_of(inode);
         if let Err(error) = self.may(Op::Sync, &path) {
             self.file(inode)?.fail_sync();
+            self.losses += 1;
             return Err(error);
         }
         self.count_change()?;
-        self.file(inode)?.sync();
+        let file = self.file(inode)?;
+        file.sync();
+        if file.tell_loss() {
+            return Err(input_output_error());
+        }
         Ok(())
     }
 
-    pub(in crate::fs::sim) fn sync_filesystem(&mut self) -> io::Result<()> {
+    /// Makes all files durable. A loss since `handle` was opened, whoever met it, is told to it once, as Linux does
+    /// (`syncfs(2)`, errors since 5.8), and once to each file that it hit.
+    pub(in crate::fs::sim) fn sync_filesystem(&mut self, handle: u64) -> io::Result<()> {
         let allowed = self.may(Op::Sync, "");
         if allowed.is_ok() {
             self.count_change()?;
         }
+        let mut lost = false;
         for node in self.nodes.values_mut() {
             match node {
                 Node::File(file) if allowed.is_ok() => file.sync(),
-                Node::File(file) => file.fail_sync(),
+                Node::File(file) => lost |= file.fail_with_filesystem(),
                 Node::Directory(directory) if allowed.is_ok() => directory.pending.clear(),
                 Node::Directory(_) => {}
             }
         }
+        self.losses += u64::from(lost);
         self.collect();
+        let losses = self.losses;
+        let open = self.handles.get_mut(&handle);
+        let seen = open.map_or(losses, |open| std::mem::replace(&mut open.losses, losses));
+        if seen < losses {
+            return Err(input_output_error());
+        }
         allowed
     }
 

@@ -97,7 +97,7 @@ impl Disk {
     /// Forgets files that no name leads to, on the medium or in memory, and that nobody has open.
     pub(super) fn collect(&mut self) {
         let mut live = self.reachable();
-        live.extend(self.handles.values());
+        live.extend(self.handles.values().map(|handle| handle.inode));
         for node in self.nodes.values() {
             if let Node::Directory(directory) = node {
                 let pending = directory.pending.iter();
