@@ -4,6 +4,7 @@
 
 pub mod event;
 pub mod exit;
+pub mod join;
 pub mod report;
 pub mod sync;
 
