@@ -9,12 +9,16 @@
 //! |---|---|---|
 //! | `GET /v1/join/site` | | [`Site`] |
 //! | `GET /v1/join/root` | | the pinned root and its signatures, [`TrustFiles`] |
-//! | `GET /v1/join/head/{id}` | | the head of a bundle, as it begins the file |
+//! | `GET /v1/join/head/{id}` | | the head of a bundle as masters exchange it: a record of the store, `store::Record::parse` |
 //! | `GET /v1/join/blob/{hex}` | | a blob, with ranges |
 //! | `POST /v1/join/certificate` | [`CertificateWish`] | [`NodeCertificate`] |
 //! | `POST /v1/join/turn` | [`TurnWish`] | [`Turn`]; repeated every [`TURN_MS`], it is also the sign of life |
 //! | `POST /v1/join/done` | [`Attempt`] | [`Joined`] once the broker has seen it from outside |
 //! | `POST /v1/join/abandon` | [`Attempt`] | nothing |
+//!
+//! Whatever is refused has a status of 400 or above and a [`Refusal`] as its body. A worker's turn comes at once; its `done`
+//! and `abandon` are the same as a master's. `done` is answered within [`DONE_MS`]: a refusal that says `again` means that
+//! the node is not seen yet, and the machine asks once more.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -35,6 +39,21 @@ pub const TURN_MS: u64 = 2_000;
 
 /// After how long without a sign of life a joining machine has lost its turn, milliseconds.
 pub const SILENCE_MS: u64 = 45_000;
+
+/// How long a master may look for a joined machine before it answers [`Attempt`] at `done`, milliseconds.
+pub const DONE_MS: u64 = 20_000;
+
+/// Why a request was not followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Stable code, as in `docs/errors.md`.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// Whether the same request can be granted later, without anybody doing anything.
+    #[serde(default)]
+    pub again: bool,
+}
 
 /// What a machine is to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
