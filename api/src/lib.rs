@@ -6,6 +6,7 @@ pub mod event;
 pub mod exit;
 pub mod join;
 pub mod report;
+pub mod site;
 pub mod sync;
 
 pub use event::Event;
