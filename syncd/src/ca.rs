@@ -159,11 +159,12 @@ impl Authority {
     }
 }
 
-/// Makes an authority in a directory.
-pub fn init(directory: &Path) -> Result<(), CaError> {
+/// Makes an authority in a directory, of a new cluster or of one whose store is there already.
+pub fn init(directory: &Path, cluster: Option<Incarnation>) -> Result<(), CaError> {
     let [certificate, key] = [CA_FILE, CA_KEY_FILE].map(|name| directory.join(name));
     refuse_existing(&[&certificate, &key])?;
-    let authority = Authority::generate(Incarnation::from_bytes(rand::random()))?;
+    let cluster = cluster.unwrap_or_else(|| Incarnation::from_bytes(rand::random()));
+    let authority = Authority::generate(cluster)?;
     write_new(
         &key,
         authority.issuer.key().serialize_pem().as_bytes(),
@@ -310,7 +311,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ca = directory.path().join("ca");
         let out = directory.path().join("m1");
-        init(&ca).unwrap();
+        init(&ca, None).unwrap();
         issue(&ca, &"m1".parse().unwrap(), &out).unwrap();
         assert_eq!(
             read(&ca.join(CA_FILE)).unwrap(),
@@ -327,9 +328,9 @@ mod tests {
     fn nothing_is_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let ca = directory.path();
-        init(ca).unwrap();
+        init(ca, None).unwrap();
         let before = read(&ca.join(CA_KEY_FILE)).unwrap();
-        assert_eq!(init(ca).unwrap_err().code(), "CA_EXISTS");
+        assert_eq!(init(ca, None).unwrap_err().code(), "CA_EXISTS");
         assert_eq!(read(&ca.join(CA_KEY_FILE)).unwrap(), before);
 
         let node: NodeName = "m1".parse().unwrap();
@@ -341,8 +342,8 @@ mod tests {
     fn a_directory_of_another_cluster_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
-        init(&one).unwrap();
-        init(&two).unwrap();
+        init(&one, None).unwrap();
+        init(&two, None).unwrap();
         assert_eq!(
             issue(&one, &"m1".parse().unwrap(), &two)
                 .unwrap_err()
@@ -356,8 +357,8 @@ mod tests {
     fn a_certificate_with_anothers_key_is_no_authority() {
         let directory = tempfile::tempdir().unwrap();
         let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
-        init(&one).unwrap();
-        init(&two).unwrap();
+        init(&one, None).unwrap();
+        init(&two, None).unwrap();
         fs::copy(two.join(CA_KEY_FILE), one.join(CA_KEY_FILE)).unwrap();
         assert_eq!(Authority::load(&one).unwrap_err().code(), "CA_BROKEN");
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use store::Incarnation;
 
 use crate::config::Written;
 
@@ -61,6 +62,9 @@ pub enum CaCommand {
         /// Where to write them.
         #[arg(long, value_name = "DIR", default_value = "/etc/sealift")]
         out: PathBuf,
+        /// The cluster of a store that is there already, as its STORE_ID names it; a new one is drawn when absent.
+        #[arg(long, value_name = "HEX")]
+        cluster: Option<Incarnation>,
     },
     /// Make node.pem and node.key for one node, and put ca.pem beside them.
     Issue {

@@ -22,8 +22,8 @@ use crate::cli::Command;
 pub fn run(cli: Cli, output: &Output) -> Outcome {
     let config = cli.config.as_deref();
     match cli.command {
-        Command::Ca(CaCommand::Init { out }) => {
-            ca::init(&out)?;
+        Command::Ca(CaCommand::Init { out, cluster }) => {
+            ca::init(&out, cluster)?;
             output.result(&serde_json::json!({ "authority": out }), |lines| {
                 lines.line(format!(
                     "The authority is in {}. Keep ca.key: it names the nodes of this cluster.",
