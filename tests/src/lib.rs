@@ -2,6 +2,7 @@
 //!
 //! Suites are in `tests/`. They look at files, sockets, processes and other people's tools, never at our own log.
 
+pub mod bed;
 pub mod cluster;
 pub mod corpus;
 pub mod hostile;
