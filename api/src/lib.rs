@@ -2,9 +2,11 @@
 //!
 //! Wire shapes and wording only: no behaviour, and never the inner state of a program.
 
+pub mod endpoint;
 pub mod event;
 pub mod exit;
 pub mod join;
+pub mod members;
 pub mod report;
 pub mod site;
 pub mod sync;

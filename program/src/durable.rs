@@ -86,6 +86,25 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> 
     sync_parent(path)
 }
 
+/// Puts a file in the place of another, or of none; after a crash the one or the other is there, whole.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let failed = |source| FileError::new("write", path, source);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // One writer a process and file: who writes the same file at the same time in one process is a defect.
+    let hidden = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    match fs::remove_file(&hidden) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(failed(source)),
+    }
+    write_new(&hidden, bytes, mode)?;
+    if let Err(source) = fs::rename(&hidden, path) {
+        let _gone = fs::remove_file(&hidden);
+        return Err(failed(source));
+    }
+    sync_parent(path)
+}
+
 /// Reads a whole file of at most `bytes_max` bytes.
 pub fn read_capped(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     use std::io::Read as _;

@@ -1,7 +1,8 @@
 //! The cluster's own certificate authority: `ca init` makes it, `ca issue` gives a node its name.
 //!
 //! It is not Kubernetes' authority, so renewing that one never stops replication. A node is who its certificate names: one
-//! DNS name, the node's. Keys are Ed25519. Certificates do not end (1975 to 4096), because a site's clock may be wrong by
+//! DNS name, the node's. What it may do is in the certificate too (`OU=master`, `OU=worker`): one without it may do nothing.
+//! Keys are Ed25519. Certificates do not end (1975 to 4096), because a site's clock may be wrong by
 //! decades; a node is expelled by taking it out of the members' configuration.
 //!
 //! The authority's subject carries the cluster's incarnation, so every node that has `ca.pem` knows which stores are the
@@ -14,6 +15,7 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use api::join::Role;
 use api::sync::NodeName;
 use bundle::fault::Blame;
 use bundle::fault::Fact;
@@ -22,6 +24,7 @@ use program::FileError;
 use program::durable::write_new;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
+use rcgen::CertificateSigningRequestParams;
 use rcgen::DnType;
 use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::IsCa;
@@ -91,6 +94,9 @@ pub enum CaError {
     /// Certificate and key of the authority are damaged or do not belong together.
     #[error("{} and {CA_KEY_FILE} are no certificate authority", .0.display())]
     Broken(PathBuf),
+    /// What a node sent is no PKCS #10 request, or not signed with its own key.
+    #[error("this is no request for a certificate")]
+    Request(#[source] rcgen::Error),
     /// The library that makes certificates failed.
     #[error("a certificate can't be made")]
     Generate(#[source] rcgen::Error),
@@ -135,8 +141,23 @@ impl Authority {
     }
 
     /// Makes a key and a certificate for both ends of a connection.
-    pub fn issue(&self, node: &NodeName) -> Result<Issued, CaError> {
-        self.sign(&node_params(node)?)
+    pub fn issue(&self, node: &NodeName, role: Role) -> Result<Issued, CaError> {
+        self.sign(&node_params(node, role)?)
+    }
+
+    /// Makes a certificate for the key of a PKCS #10 request, PEM. Of the request nothing but the key is taken over.
+    pub fn sign_request(
+        &self,
+        request_pem: &str,
+        node: &NodeName,
+        role: Role,
+    ) -> Result<String, CaError> {
+        let request =
+            CertificateSigningRequestParams::from_pem(request_pem).map_err(CaError::Request)?;
+        let certificate = node_params(node, role)?
+            .signed_by(&request.public_key, &self.issuer)
+            .map_err(CaError::Generate)?;
+        Ok(certificate.pem())
     }
 
     fn sign(&self, params: &CertificateParams) -> Result<Issued, CaError> {
@@ -153,10 +174,21 @@ impl Authority {
     /// Issues a certificate that ended in 2001.
     #[cfg(test)]
     pub(crate) fn issue_expired(&self, node: &NodeName) -> Issued {
-        let mut params = node_params(node).unwrap();
+        let mut params = node_params(node, Role::Master).unwrap();
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
         self.sign(&params).unwrap()
     }
+}
+
+/// A node's new secret key and its request for a certificate, both PEM; the key stays on the node.
+pub fn request(node: &NodeName) -> Result<(String, String), CaError> {
+    let key = KeyPair::generate_for(&PKCS_ED25519).map_err(CaError::Generate)?;
+    let params = CertificateParams::new([node.to_string()]).map_err(CaError::Generate)?;
+    let request = params.serialize_request(&key).map_err(CaError::Generate)?;
+    Ok((
+        key.serialize_pem(),
+        request.pem().map_err(CaError::Generate)?,
+    ))
 }
 
 /// Makes an authority in a directory, of a new cluster or of one whose store is there already.
@@ -175,11 +207,11 @@ pub fn init(directory: &Path, cluster: Option<Incarnation>) -> Result<(), CaErro
 }
 
 /// Writes all that a node needs into `out`: its key, its certificate, and the authority's certificate.
-pub fn issue(authority: &Path, node: &NodeName, out: &Path) -> Result<(), CaError> {
+pub fn issue(authority: &Path, node: &NodeName, role: Role, out: &Path) -> Result<(), CaError> {
     let [ca, certificate, key] = [CA_FILE, NODE_FILE, NODE_KEY_FILE].map(|name| out.join(name));
     refuse_existing(&[&certificate, &key])?;
     let authority = Authority::load(authority)?;
-    let issued = authority.issue(node)?;
+    let issued = authority.issue(node, role)?;
     if !ca.exists() {
         write_new(&ca, authority.certificate_pem().as_bytes(), PUBLIC)?;
     } else if read(&ca)? != authority.certificate_pem() {
@@ -191,13 +223,24 @@ pub fn issue(authority: &Path, node: &NodeName, out: &Path) -> Result<(), CaErro
     Ok(())
 }
 
-fn node_params(node: &NodeName) -> Result<CertificateParams, CaError> {
+/// The word for a role in a certificate's subject, as its organisational unit.
+pub(crate) const fn unit(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Worker => "worker",
+    }
+}
+
+fn node_params(node: &NodeName, role: Role) -> Result<CertificateParams, CaError> {
     let name = || CaError::Name(node.clone());
     DnsName::try_from(node.as_str()).map_err(|_no_host_name| name())?;
     let mut params = CertificateParams::new([node.to_string()]).map_err(CaError::Generate)?;
     params
         .distinguished_name
         .push(DnType::CommonName, node.as_str());
+    params
+        .distinguished_name
+        .push(DnType::OrganizationalUnitName, unit(role));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![
@@ -252,6 +295,7 @@ impl Fault for CaError {
             Self::File(error) => error.code(),
             Self::Name(_) => "CA_NODE_NAME",
             Self::Broken(_) => "CA_BROKEN",
+            Self::Request(_) => "CA_REQUEST",
             Self::Generate(_) => "CA_GENERATE",
         }
     }
@@ -259,7 +303,7 @@ impl Fault for CaError {
     fn blame(&self) -> Blame {
         match self {
             Self::Exists(_) | Self::Name(_) => Blame::Usage,
-            Self::Broken(_) => Blame::Input,
+            Self::Broken(_) | Self::Request(_) => Blame::Input,
             Self::Read { .. } => Blame::Machine,
             Self::File(error) => error.blame(),
             Self::Generate(_) => Blame::Bug,
@@ -273,6 +317,7 @@ impl Fault for CaError {
             | Self::Read { .. }
             | Self::Name(_)
             | Self::Broken(_)
+            | Self::Request(_)
             | Self::Generate(_) => Vec::new(),
         }
     }
@@ -289,7 +334,7 @@ impl Fault for CaError {
             Self::Name(_) => Some("use a host name, such as m1 or master-1.site".to_owned()),
             Self::Broken(_) => Some("restore both files from another master".to_owned()),
             Self::File(error) => error.hint(),
-            Self::Generate(_) => None,
+            Self::Request(_) | Self::Generate(_) => None,
         }
     }
 }
@@ -312,7 +357,7 @@ mod tests {
         let ca = directory.path().join("ca");
         let out = directory.path().join("m1");
         init(&ca, None).unwrap();
-        issue(&ca, &"m1".parse().unwrap(), &out).unwrap();
+        issue(&ca, &"m1".parse().unwrap(), Role::Master, &out).unwrap();
         assert_eq!(
             read(&ca.join(CA_FILE)).unwrap(),
             read(&out.join(CA_FILE)).unwrap()
@@ -334,8 +379,11 @@ mod tests {
         assert_eq!(read(&ca.join(CA_KEY_FILE)).unwrap(), before);
 
         let node: NodeName = "m1".parse().unwrap();
-        issue(ca, &node, ca).unwrap();
-        assert_eq!(issue(ca, &node, ca).unwrap_err().code(), "CA_EXISTS");
+        issue(ca, &node, Role::Master, ca).unwrap();
+        assert_eq!(
+            issue(ca, &node, Role::Master, ca).unwrap_err().code(),
+            "CA_EXISTS"
+        );
     }
 
     #[test]
@@ -345,7 +393,7 @@ mod tests {
         init(&one, None).unwrap();
         init(&two, None).unwrap();
         assert_eq!(
-            issue(&one, &"m1".parse().unwrap(), &two)
+            issue(&one, &"m1".parse().unwrap(), Role::Master, &two)
                 .unwrap_err()
                 .code(),
             "CA_EXISTS"
@@ -367,7 +415,9 @@ mod tests {
     fn the_authority_says_which_cluster_it_is_of() {
         let authority = Authority::generate(CLUSTER).unwrap();
         assert_eq!(cluster_of(authority.certificate_pem()), Some(CLUSTER));
-        let node = authority.issue(&"m1".parse().unwrap()).unwrap();
+        let node = authority
+            .issue(&"m1".parse().unwrap(), Role::Master)
+            .unwrap();
         assert_eq!(cluster_of(&node.certificate_pem), None);
     }
 
@@ -375,8 +425,27 @@ mod tests {
     fn a_name_that_no_certificate_can_carry_is_refused() {
         let authority = Authority::generate(CLUSTER).unwrap();
         for name in ["10.0.0.1", "a..b", "a-"] {
-            let error = authority.issue(&name.parse().unwrap()).unwrap_err();
+            let error = authority
+                .issue(&name.parse().unwrap(), Role::Master)
+                .unwrap_err();
             assert_eq!(error.code(), "CA_NODE_NAME", "{name}");
         }
+    }
+
+    #[test]
+    fn a_request_gives_its_key_and_nothing_else() {
+        let authority = Authority::generate(CLUSTER).unwrap();
+        let (key_pem, request_pem) = request(&"m9".parse().unwrap()).unwrap();
+        let node = "w1".parse().unwrap();
+        let certificate = authority.sign_request(&request_pem, &node, Role::Worker);
+        let certificate = certificate.unwrap();
+        let key = KeyPair::from_pem(&key_pem).unwrap();
+        assert!(certifies(&certificate, key.public_key_raw()));
+        let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).unwrap();
+        let subject = pem.parse_x509().unwrap().subject().to_string();
+        assert_eq!(subject, "CN=w1, OU=worker");
+
+        let error = authority.sign_request("not a request", &node, Role::Master);
+        assert_eq!(error.unwrap_err().code(), "CA_REQUEST");
     }
 }

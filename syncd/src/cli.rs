@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use api::join::Role;
 use api::sync::NodeName;
 use bundle::Digest;
 use clap::Args;
@@ -70,6 +71,9 @@ pub enum CaCommand {
     Issue {
         /// The node's name, a host name.
         node: NodeName,
+        /// What the node may do: masters replicate, workers may ask them for images.
+        #[arg(long, value_enum, default_value = "master")]
+        role: RoleArg,
         /// The authority's directory, with ca.pem and ca.key.
         #[arg(long, value_name = "DIR", default_value = "/etc/sealift")]
         ca: PathBuf,
@@ -77,6 +81,25 @@ pub enum CaCommand {
         #[arg(long, value_name = "DIR", default_value = "/etc/sealift")]
         out: PathBuf,
     },
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Runs the control plane and holds a copy of the store.
+    Master,
+    /// Runs applications.
+    Worker,
+}
+
+impl RoleArg {
+    /// The same as others say it.
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Master => Role::Master,
+            Self::Worker => Role::Worker,
+        }
+    }
 }
 
 /// `syncd run`: every key of the configuration.

@@ -31,8 +31,13 @@ pub fn run(cli: Cli, output: &Output) -> Outcome {
                 ));
             })
         }
-        Command::Ca(CaCommand::Issue { node, ca, out }) => {
-            ca::issue(&ca, &node, &out)?;
+        Command::Ca(CaCommand::Issue {
+            node,
+            role,
+            ca,
+            out,
+        }) => {
+            ca::issue(&ca, &node, role.role(), &out)?;
             output.result(
                 &serde_json::json!({ "node": node, "directory": out }),
                 |lines| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::join::Role;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -30,7 +31,10 @@ fn identity(authority: &Authority, issued: &Issued) -> Identity {
 }
 
 fn member(authority: &Authority, node: &str) -> Identity {
-    identity(authority, &authority.issue(&name(node)).unwrap())
+    identity(
+        authority,
+        &authority.issue(&name(node), Role::Master).unwrap(),
+    )
 }
 
 /// A network of a node that calls `peers` and lets them in.
@@ -97,7 +101,7 @@ async fn strangers_learn_nothing_and_are_never_handed_on() {
     let authority = Authority::generate(CLUSTER).unwrap();
     let first = first(&authority).await;
     let foreign = Authority::generate(CLUSTER).unwrap();
-    let as_foreign_m2 = foreign.issue(&name("m2")).unwrap();
+    let as_foreign_m2 = foreign.issue(&name("m2"), Role::Master).unwrap();
     for (who, stranger) in [
         ("another cluster's m2", identity(&authority, &as_foreign_m2)),
         (
