@@ -50,7 +50,7 @@ impl Bench {
         Ok(())
     }
 
-    fn build(&self) -> Result<Took> {
+    pub(super) fn build(&self) -> Result<Took> {
         // Cold: nothing in the cache.
         let cache = self.vendor.path("cache");
         if cache.exists() {

@@ -16,6 +16,7 @@ use std::path::Path;
 use anyhow::Result;
 use anyhow::ensure;
 use clap::Args;
+use clap::ValueEnum;
 use tests::corpus::Corpus;
 use tests::corpus::CorpusPlan;
 use tests::real_parts;
@@ -33,8 +34,22 @@ pub(crate) struct BenchArguments {
     /// A quarter of the bytes and fewer rounds: minutes instead of a quarter of an hour.
     #[arg(long)]
     quick: bool,
+    /// Only these measurements.
+    #[arg(value_enum, value_name = "PART")]
+    parts: Vec<Part>,
     #[command(flatten)]
     programs: ProgramsArguments,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// From a registry to one file.
+    Build,
+    /// From one file to a store.
+    Import,
+    /// From one store to others.
+    Receive,
 }
 
 /// What every measurement needs.
@@ -57,9 +72,18 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
         (1 << 30, 5)
     };
     let mut bench = Bench::set(bytes, rounds)?;
-    bench.building()?;
-    bench.importing()?;
-    bench.receiving()?;
+    let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    if wanted(Part::Build) {
+        bench.building()?;
+    } else {
+        bench.build()?;
+    }
+    if wanted(Part::Import) {
+        bench.importing()?;
+    }
+    if wanted(Part::Receive) {
+        bench.receiving()?;
+    }
     say!("\n{}", machine::description()?);
     say!(
         "corpus: {} images, {} blobs, {} MB; {rounds} rounds, medians, (least to most)\n",
