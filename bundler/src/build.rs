@@ -45,8 +45,8 @@ use crate::durable;
 use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::fetch::FetchOptions;
-use crate::fetch::FetchedImage;
 use crate::fetch::Fetcher;
+use crate::fetch::Fetching;
 use crate::gather::gather;
 use crate::local::at;
 use crate::output::Output;
@@ -55,7 +55,7 @@ use crate::pending::Pending;
 use crate::plan::Blobs;
 use crate::plan::plan;
 use crate::release::ImageFrom;
-use crate::secrets;
+use crate::secrets::Unlocking;
 use crate::signing;
 use crate::source::ImageRequest;
 use crate::source::Origin;
@@ -68,12 +68,13 @@ pub fn run(arguments: &BuildArgs, output: &Arc<Output>) -> Outcome {
     let settings = Settings::of(arguments)?;
     output.note(show::title(&settings));
     let gathered = gather(&settings.release, &settings.folder, &settings.trust)?;
-    // A wrong password shall not be found after an hour of fetching. Unlocking is slow on purpose, though, so where a
-    // bundle is there already, it waits until it is known that a new one is needed.
+    // A wrong password shall not be found after an hour of fetching. Unlocking is slow on purpose, though: it goes on
+    // beside the look-ups, and where a bundle is there already, it waits until it is known that a new one is needed.
+    let unlock = || Unlocking::begin(&settings.keys, &arguments.password, output);
     let early = if settings.target.exists() {
         None
     } else {
-        Some(unlock(&settings, arguments, output)?)
+        Some(unlock()?)
     };
     let cache = Cache::open(&settings.cache)?;
     let progress = Progress::new(output);
@@ -94,11 +95,17 @@ pub fn run(arguments: &BuildArgs, output: &Arc<Output>) -> Outcome {
         return Built::unchanged(&settings, &index, bundle, begun).print(output);
     }
     require_space(&settings, need, missing)?;
-    let keys = early.map_or_else(|| unlock(&settings, arguments, output), Ok)?;
+    let unlocking = early.map_or_else(unlock, Ok)?;
+    let pending = Pending::begin(&settings.target)?;
+    let fetching = fetcher.begin(&images)?;
+    let keys = unlocking.finish()?;
+    signing::require_role(
+        &keys,
+        settings.trust.root().root(),
+        &settings.release.product,
+    )?;
     let mut making = Making {
         settings: &settings,
-        fetcher: &fetcher,
-        images: &images,
         cache: &cache,
         index: &index,
         keys: &keys,
@@ -106,23 +113,13 @@ pub fn run(arguments: &BuildArgs, output: &Arc<Output>) -> Outcome {
         progress: &progress,
     };
     let before = reuse::look_at(&settings.target);
-    let written = making.run()?;
+    let written = making.run(pending, fetching)?;
     output.end_step();
     memo.keep(&settings.target, &inputs, &written.id);
     reuse::warn(before.as_ref(), &index, &written.id, output);
     let root = settings.trust.root().root();
     let lacks = signing::lacks(&keys, root, &settings.release.product);
     Built::new(&settings, &index, &written, &keys, lacks, begun).print(output)
-}
-
-fn unlock(settings: &Settings, arguments: &BuildArgs, output: &Output) -> Outcome<Vec<SecretKey>> {
-    let keys = secrets::open_all(&settings.keys, &arguments.password, output)?;
-    signing::require_role(
-        &keys,
-        settings.trust.root().root(),
-        &settings.release.product,
-    )?;
-    Ok(keys)
 }
 
 fn fetch_options(settings: &Settings, arguments: &BuildArgs) -> FetchOptions {
@@ -185,8 +182,6 @@ fn inputs(settings: &Settings, json: &[u8]) -> Outcome<Digest> {
 /// A bundle being made: fetched, written and signed.
 struct Making<'a> {
     settings: &'a Settings,
-    fetcher: &'a Fetcher,
-    images: &'a [FetchedImage],
     cache: &'a Cache,
     /// The draft: all but the digests of piece lists.
     index: &'a BundleIndex,
@@ -197,9 +192,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     /// Writes the bundle while its blobs come, and gives it its name.
-    fn run(&mut self) -> Outcome<Written> {
-        let mut pending = Pending::begin(&self.settings.target)?;
-        let fetching = self.fetcher.begin(self.images)?;
+    fn run(&mut self, mut pending: Pending, fetching: Fetching<'_>) -> Outcome<Written> {
         self.blobs.follow(fetching.arrivals());
         let mut written = self.write(&mut pending);
         // Both are the fetch's to explain: what did not come, and what has come by then and can be looked at.

@@ -8,6 +8,7 @@ use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 
 use bundle::fault::Blame;
 use bundle::fault::Fact;
@@ -58,15 +59,7 @@ pub enum PasswordError {
 
 /// Opens a secret key file, asking for its password if it has one.
 pub fn open(path: &Path, arguments: &PasswordArgs, output: &Output) -> Outcome<SecretKey> {
-    let bytes = Zeroizing::new(durable::read_capped(path, KEY_FILE_BYTES_MAX)?);
-    warn_of_readers(path, output);
-    let failed = |source| KeyFileError::new(path, source);
-    let file = SecretKeyFile::parse(&bytes).map_err(failed)?;
-    if !file.is_locked() {
-        return Ok(file.open(None).map_err(failed)?);
-    }
-    let password = existing_password(path, arguments)?;
-    Ok(file.open(Some(&password)).map_err(failed)?)
+    read(path, arguments, output)?.open()
 }
 
 /// Opens several secret key files.
@@ -77,6 +70,63 @@ pub fn open_all(
 ) -> Outcome<Vec<SecretKey>> {
     let open = |path: &PathBuf| open(path, arguments, output);
     paths.iter().map(open).collect()
+}
+
+/// Secret keys that a thread of their own is unlocking: slow on purpose, so other work goes on beside it.
+#[derive(Debug)]
+pub struct Unlocking {
+    thread: JoinHandle<Outcome<Vec<SecretKey>>>,
+}
+
+impl Unlocking {
+    /// Reads the files and gets the passwords, which may ask the terminal, and begins.
+    pub fn begin(paths: &[PathBuf], arguments: &PasswordArgs, output: &Output) -> Outcome<Self> {
+        let read = |path: &PathBuf| read(path, arguments, output);
+        let closed = paths.iter().map(read).collect::<Outcome<Vec<_>>>()?;
+        let open = move || closed.into_iter().map(Closed::open).collect();
+        Ok(Self {
+            thread: std::thread::spawn(open),
+        })
+    }
+
+    /// Waits for the keys.
+    pub fn finish(self) -> Outcome<Vec<SecretKey>> {
+        match self.thread.join() {
+            Ok(keys) => keys,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// A key file that was read, with its password.
+struct Closed {
+    path: PathBuf,
+    file: SecretKeyFile,
+    password: Option<Zeroizing<String>>,
+}
+
+impl Closed {
+    fn open(self) -> Outcome<SecretKey> {
+        let password = self.password.as_ref().map(|password| password.as_str());
+        let key = self.file.open(password);
+        Ok(key.map_err(|source| KeyFileError::new(&self.path, source))?)
+    }
+}
+
+fn read(path: &Path, arguments: &PasswordArgs, output: &Output) -> Outcome<Closed> {
+    let bytes = Zeroizing::new(durable::read_capped(path, KEY_FILE_BYTES_MAX)?);
+    warn_of_readers(path, output);
+    let file = SecretKeyFile::parse(&bytes).map_err(|source| KeyFileError::new(path, source))?;
+    let password = if file.is_locked() {
+        Some(existing_password(path, arguments)?)
+    } else {
+        None
+    };
+    Ok(Closed {
+        path: path.to_path_buf(),
+        file,
+        password,
+    })
 }
 
 /// Reads a public key file.
