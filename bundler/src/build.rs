@@ -96,14 +96,14 @@ pub fn run(arguments: &BuildArgs, output: &Arc<Output>) -> Outcome {
     }
     require_space(&settings, need, missing)?;
     let unlocking = early.map_or_else(unlock, Ok)?;
-    let pending = Pending::begin(&settings.target)?;
-    let fetching = fetcher.begin(&images)?;
     let keys = unlocking.finish()?;
     signing::require_role(
         &keys,
         settings.trust.root().root(),
         &settings.release.product,
     )?;
+    let pending = Pending::begin(&settings.target)?;
+    let fetching = fetcher.begin(&images)?;
     let mut making = Making {
         settings: &settings,
         cache: &cache,
