@@ -1,5 +1,6 @@
 //! The command line as typed: one struct a command. What the words mean is decided in `commands`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use api::join::Role;
@@ -43,6 +44,8 @@ pub enum Command {
     Init(PlaceArgs),
     /// Run the daemon until SIGTERM or SIGINT.
     Run(Box<RunArgs>),
+    /// Forward this node's API connections to the first API server that is ready, until SIGTERM or SIGINT.
+    Endpoint(EndpointArgs),
     /// Import a bundle or a license into this node's store, and wait until enough masters hold it.
     Import(ImportArgs),
     /// Show who has what, and which masters can be lost.
@@ -108,6 +111,39 @@ pub struct RunArgs {
     /// Every key of the configuration.
     #[command(flatten)]
     pub written: Written,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `syncd endpoint`.
+#[derive(Debug, Args)]
+pub struct EndpointArgs {
+    /// Addresses on loopback where this node's programs reach the API
+    #[arg(
+        long,
+        env = "SEALIFT_LISTEN",
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:6444,[::1]:6444"
+    )]
+    pub listen: Vec<SocketAddr>,
+    /// The list of API servers, best first; read again whenever it changes
+    #[arg(
+        long,
+        env = "SEALIFT_TARGETS",
+        value_name = "FILE",
+        default_value = api::endpoint::FILE
+    )]
+    pub targets: PathBuf,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Args)]
+pub struct LogArgs {
     /// What is logged to standard error: error, warn, info, debug, trace, or targets such as `syncd::net=debug`
     #[arg(
         long,
@@ -229,9 +265,10 @@ mod tests {
     #[test]
     fn every_key_is_a_flag_and_a_variable_of_one_name() {
         let command = Cli::command();
-        let run = command.find_subcommand("run").unwrap();
-        for argument in run
-            .get_arguments()
+        let ours = ["run", "endpoint"].map(|name| command.find_subcommand(name).unwrap());
+        for argument in ours
+            .iter()
+            .flat_map(|command| command.get_arguments())
             .filter(|argument| argument.get_id() != "help")
         {
             let name = argument.get_long().unwrap();

@@ -1,9 +1,11 @@
 //! What each command does, from what was typed to what is shown.
 
+mod endpoint;
 mod export;
 mod import;
 mod init;
 mod inventory;
+mod log;
 mod pace;
 mod place;
 mod run;
@@ -47,10 +49,18 @@ pub fn run(cli: Cli, output: &Output) -> Outcome {
         }
         Command::Init(place) => init::run(&place::Place::find(config, &place)?, output),
         Command::Run(arguments) => run::run(config, *arguments),
+        Command::Endpoint(arguments) => endpoint::run(arguments),
         Command::Import(arguments) => import::run(config, &arguments, output),
         Command::Status(place) => status::run(&place::Place::find(config, &place)?, output),
         Command::Verify(arguments) => verify::run(config, &arguments, output),
         Command::Export(arguments) => export::run(config, &arguments, output),
         Command::Inventory(place) => inventory::run(&place::Place::find(config, &place)?, output),
+    }
+}
+
+/// Tells systemd, where there is one.
+fn tell_manager(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager can't be told");
     }
 }

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 pub mod contents;
 pub mod control;
+pub mod endpoint;
 pub mod env;
 pub mod handle;
 pub mod images;

@@ -20,9 +20,10 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::watch;
 
+use super::log;
 use super::place::Place;
+use super::tell_manager;
 use crate::Syncd;
-use crate::cli::LogFormat;
 use crate::cli::RunArgs;
 use crate::config;
 use crate::config::Config;
@@ -52,13 +53,10 @@ enum RunError {
         address: SocketAddr,
         source: std::io::Error,
     },
-    /// The log filter.
-    #[error("{0:?} is no log filter")]
-    Log(String),
 }
 
 pub(super) fn run(file: Option<&Path>, arguments: RunArgs) -> Outcome {
-    start_log(&arguments)?;
+    log::start(&arguments.log)?;
     let written = config::load_written(file, arguments.written)?;
     let place = Place::of(&written);
     let config = Config::settle(written)?;
@@ -151,40 +149,17 @@ async fn until(mut ended: watch::Receiver<bool>) {
     let _ended = ended.wait_for(|is_ended| *is_ended).await;
 }
 
-/// Tells systemd, where there is one.
-fn tell_manager(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager can't be told");
-    }
-}
-
-fn start_log(arguments: &RunArgs) -> Result<(), RunError> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
-        .map_err(|_unparsable| RunError::Log(arguments.log.clone()))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A log that another part has set up in this process (a test) stays as it is.
-    let _already = match arguments.log_format {
-        LogFormat::Text => log.with_ansi(false).try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
-    Ok(())
-}
-
 impl Fault for RunError {
     fn code(&self) -> &'static str {
         match self {
             Self::Start(_) => "RUN_START",
             Self::Images { .. } => "IMAGES_LISTEN",
-            Self::Log(_) => "RUN_LOG",
         }
     }
 
     fn blame(&self) -> Blame {
         match self {
             Self::Start(_) | Self::Images { .. } => Blame::Machine,
-            Self::Log(_) => Blame::Usage,
         }
     }
 
@@ -193,9 +168,6 @@ impl Fault for RunError {
             Self::Start(_) => None,
             Self::Images { .. } => {
                 Some("choose another address with `images`, or `off`".to_owned())
-            }
-            Self::Log(_) => {
-                Some("write a level, such as info, or targets, such as syncd::net=debug".to_owned())
             }
         }
     }
