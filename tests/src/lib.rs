@@ -4,8 +4,11 @@
 
 pub mod bed;
 pub mod cluster;
+pub mod cluster_bundle;
+pub mod cluster_parts;
 pub mod corpus;
 pub mod hostile;
+pub mod image_layout;
 pub mod link;
 pub mod process;
 pub mod programs;

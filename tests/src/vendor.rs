@@ -114,9 +114,7 @@ impl Release {
 impl Vendor {
     /// Makes the keys (three for the root, one for bundles, one for licenses) and the trust root of `shop`.
     pub fn create(folder: &Path) -> Result<Self> {
-        let vendor = Self {
-            folder: folder.to_owned(),
-        };
+        let vendor = Self::at(folder);
         fs::create_dir_all(folder.join("keys"))?;
         for key in ["root1", "root2", "root3", "shop", "license"] {
             vendor.new_key(key)?;
@@ -144,6 +142,13 @@ impl Vendor {
             "keys/root2.key",
         ])?;
         Ok(vendor)
+    }
+
+    /// The vendor whose folder this is, made by [`Vendor::create`] before.
+    pub fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// Makes one more key: `keys/NAME.key` and `keys/NAME.pub`.

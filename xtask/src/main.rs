@@ -1,6 +1,7 @@
 //! The project's own commands; `cargo xtask --help` lists them. Nothing here is needed at run time.
 
 mod bench;
+mod binaries;
 mod check;
 mod command;
 mod demo;
@@ -35,6 +36,8 @@ enum Xtask {
     Fix,
     /// Build the three programs as static files into `dist/`.
     Dist,
+    /// Build what a real cluster is made of: Kubernetes, etcd, containerd and the like, and their images.
+    Binaries(binaries::BinariesArguments),
 }
 
 fn main() -> ExitCode {
@@ -58,5 +61,6 @@ fn run(command: Xtask) -> Result<bool> {
         Xtask::Verify => Ok(verify::run()),
         Xtask::Fix => fix::run(),
         Xtask::Dist => dist::run(),
+        Xtask::Binaries(arguments) => binaries::run(&arguments),
     }
 }

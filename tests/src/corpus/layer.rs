@@ -1,9 +1,6 @@
 //! One layer: a tar of binaries, texts, links and a directory tree, compressed with gzip.
 
-use std::fs;
-use std::fs::File;
 use std::io;
-use std::io::BufWriter;
 use std::io::Read;
 use std::io::Write;
 use std::path::Path;
@@ -12,29 +9,17 @@ use std::thread;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use bundle::Digest;
-use bundle::digest::Hasher;
-use flate2::Compression;
-use flate2::GzBuilder;
 use rand::Rng as _;
 use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tar::EntryType;
-use tar::Header;
 
 use super::LayerPlan;
-
-/// A layer on disk.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Layer {
-    /// Of the gzip file: its blob's name.
-    pub(super) digest: Digest,
-    /// Of the tar inside.
-    pub(super) diff_id: Digest,
-    /// Bytes of the gzip file.
-    pub(super) size: u64,
-}
+use crate::image_layout::Layer;
+use crate::image_layout::append_directory;
+use crate::image_layout::append_file;
+use crate::image_layout::append_link;
+use crate::image_layout::write_layer;
 
 /// Largest file of a layer; layers above it have several.
 const FILE_BYTES_MAX: u64 = 6 << 20;
@@ -72,22 +57,7 @@ pub(super) fn make_all(plans: &[LayerPlan], blobs: &Path) -> Result<Vec<Layer>> 
 }
 
 fn make(plan: LayerPlan, blobs: &Path) -> Result<Layer> {
-    let temporary = blobs.join(format!(".making-{:016x}", plan.seed));
-    let file = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
-    let gzip = GzBuilder::new()
-        .mtime(0)
-        .write(HashingWriter::new(file), Compression::fast());
-    let mut tar = tar::Builder::new(HashingWriter::new(gzip));
-    fill(&mut tar, plan)?;
-    let (gzip, diff_id, _) = tar.into_inner()?.finish();
-    let (file, digest, size) = gzip.finish()?.finish();
-    file.into_inner().context("write the layer")?;
-    fs::rename(&temporary, blobs.join(digest.to_hex()))?;
-    Ok(Layer {
-        digest,
-        diff_id,
-        size,
-    })
+    write_layer(blobs, &format!("{:016x}", plan.seed), |tar| fill(tar, plan))
 }
 
 fn fill(tar: &mut tar::Builder<impl Write>, plan: LayerPlan) -> Result<()> {
@@ -95,14 +65,10 @@ fn fill(tar: &mut tar::Builder<impl Write>, plan: LayerPlan) -> Result<()> {
     let text = text(&mut random);
     let name = format!("opt/{:08x}", random.random::<u32>());
     for directory in ["bin/", "opt/", &format!("{name}/")] {
-        append(
-            tar,
-            directory,
-            &header(EntryType::Directory, 0o755, 0),
-            io::empty(),
-        )?;
+        append_directory(tar, directory)?;
     }
-    link(tar, "bin/run", &format!("../{name}/program-0"))?;
+    let program = format!("../{name}/program-0");
+    append_link(tar, "bin/run", Path::new(&program))?;
     let mut left = plan.plain_bytes;
     for number in 0.. {
         let size = left.min(random.random_range(FILE_BYTES_MAX / 16..=FILE_BYTES_MAX));
@@ -116,55 +82,25 @@ fn fill(tar: &mut tar::Builder<impl Write>, plan: LayerPlan) -> Result<()> {
                 block: &text,
                 at: random.random_range(0..text.len()),
             };
-            let header = header(EntryType::Regular, 0o644, size);
-            append(
+            append_file(
                 tar,
                 &format!("{name}/text-{number}"),
-                &header,
+                0o644,
+                size,
                 from.take(size),
             )?;
         } else {
-            let header = header(EntryType::Regular, 0o755, size);
-            append(
+            append_file(
                 tar,
                 &format!("{name}/program-{number}"),
-                &header,
+                0o755,
+                size,
                 Noise(&mut random).take(size),
             )?;
         }
     }
     tar.finish()?;
     Ok(())
-}
-
-fn header(kind: EntryType, mode: u32, size: u64) -> Header {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(1_793_491_200);
-    header.set_size(size);
-    header
-}
-
-fn append(
-    tar: &mut tar::Builder<impl Write>,
-    path: &str,
-    header: &Header,
-    content: impl Read,
-) -> Result<()> {
-    let mut header = header.clone();
-    header.set_path(path)?;
-    header.set_cksum();
-    tar.append(&header, content)?;
-    Ok(())
-}
-
-fn link(tar: &mut tar::Builder<impl Write>, path: &str, target: &str) -> Result<()> {
-    let mut header = header(EntryType::Symlink, 0o777, 0);
-    header.set_link_name(target)?;
-    append(tar, path, &header, io::empty())
 }
 
 /// Words from a small vocabulary, so that gzip finds something to do.
@@ -215,39 +151,5 @@ impl Read for Repeat<'_> {
             self.at + count
         };
         Ok(count)
-    }
-}
-
-/// Hashes and counts what it passes on.
-struct HashingWriter<W> {
-    inner: W,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl<W: Write> HashingWriter<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            hasher: Hasher::new(),
-            size: 0,
-        }
-    }
-
-    fn finish(self) -> (W, Digest, u64) {
-        (self.inner, self.hasher.finish(), self.size)
-    }
-}
-
-impl<W: Write> Write for HashingWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(bytes.get(..count).unwrap_or_default());
-        self.size += u64::try_from(count).map_err(io::Error::other)?;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }

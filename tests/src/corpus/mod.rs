@@ -7,28 +7,26 @@ mod layer;
 mod plan;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use anyhow::Result;
 use bundle::Digest;
-use serde_json::Value;
 use serde_json::json;
 
-use self::layer::Layer;
 pub use self::plan::CorpusPlan;
 pub use self::plan::ImagePlan;
 pub use self::plan::LayerPlan;
+use crate::image_layout::Config;
+use crate::image_layout::INDEX;
+use crate::image_layout::Layer;
+use crate::image_layout::LayoutWriter;
+use crate::image_layout::MANIFEST;
+use crate::image_layout::Named;
 
 /// The registry that stands in the full names of all images.
 pub const REGISTRY: &str = "registry.acme.example";
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// Images on disk, as an OCI image layout.
 #[derive(Debug)]
@@ -66,6 +64,14 @@ impl Image {
     pub fn name(&self) -> String {
         format!("{REGISTRY}/{}", self.reference())
     }
+
+    fn in_index(&self) -> Named {
+        Named {
+            name: self.name(),
+            digest: self.digest,
+            media_type: self.media_type,
+        }
+    }
 }
 
 impl Corpus {
@@ -74,14 +80,15 @@ impl Corpus {
         let mut writer = LayoutWriter::create(layout)?;
         let layers = layer::make_all(&plan.layers, &writer.blobs_directory())?;
         for layer in &layers {
-            writer.blobs.insert(layer.digest, layer.size);
+            writer.add_layer(layer);
         }
         let images = plan
             .images
             .iter()
             .map(|image| write_image(&mut writer, image, &layers))
             .collect::<Result<Vec<_>>>()?;
-        writer.write_index(&images)?;
+        let named: Vec<Named> = images.iter().map(Image::in_index).collect();
+        writer.write_index(&named)?;
         Ok(Self {
             layout: layout.to_owned(),
             images,
@@ -138,9 +145,12 @@ fn write_image(writer: &mut LayoutWriter, plan: &ImagePlan, layers: &[Layer]) ->
     })
 }
 
-fn pick<'a>(layers: &'a [Layer], indices: &[usize]) -> Result<Vec<&'a Layer>> {
-    let layer = |index: &usize| layers.get(*index).context("the plan names no such layer");
-    indices.iter().map(layer).collect()
+fn pick(layers: &[Layer], indices: &[usize]) -> Result<Vec<Layer>> {
+    let layer = |index: &usize| layers.get(*index).copied();
+    let found = indices.iter().map(layer);
+    found
+        .collect::<Option<_>>()
+        .context("the plan names no such layer")
 }
 
 /// Writes config and manifest of one platform; gives the manifest's digest and all blobs below and with it.
@@ -148,75 +158,17 @@ fn write_manifest(
     writer: &mut LayoutWriter,
     plan: &ImagePlan,
     architecture: &str,
-    layers: &[&Layer],
+    layers: &[Layer],
 ) -> Result<(Digest, Vec<Digest>)> {
-    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-    let config = writer.put_json(&json!({
-        "architecture": architecture, "os": "linux", "created": "2026-11-01T00:00:00Z",
-        "config": {"Entrypoint": ["/bin/run"], "Env": ["PATH=/bin"], "Labels": {"image": plan.repository}},
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": layers.iter().map(|_| json!({"created_by": "seed"})).collect::<Vec<_>>(),
-    }))?;
-    let layer_list: Vec<Value> = layers
-        .iter()
-        .map(|layer| json!({"mediaType": LAYER_GZIP, "digest": layer.digest, "size": layer.size}))
-        .collect();
-    let manifest = writer.put_json(&json!({
-        "schemaVersion": 2, "mediaType": MANIFEST,
-        "config": {"mediaType": CONFIG, "digest": config, "size": writer.blobs.get(&config)},
-        "layers": layer_list,
-    }))?;
-    let mut blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
-    blobs.extend([config, manifest]);
-    Ok((manifest, blobs))
-}
-
-/// An OCI image layout while it is being filled.
-struct LayoutWriter {
-    root: PathBuf,
-    blobs: BTreeMap<Digest, u64>,
-}
-
-impl LayoutWriter {
-    fn create(root: &Path) -> Result<Self> {
-        let writer = Self {
-            root: root.to_owned(),
-            blobs: BTreeMap::new(),
-        };
-        let blobs = writer.blobs_directory();
-        fs::create_dir_all(&blobs).with_context(|| format!("create {}", blobs.display()))?;
-        let marker = json!({"imageLayoutVersion": "1.0.0"});
-        fs::write(root.join("oci-layout"), serde_json::to_vec(&marker)?)?;
-        Ok(writer)
-    }
-
-    fn blobs_directory(&self) -> PathBuf {
-        self.root.join("blobs/sha256")
-    }
-
-    fn put_json(&mut self, value: &Value) -> Result<Digest> {
-        let bytes = serde_json::to_vec(value)?;
-        let digest = Digest::of(&bytes);
-        fs::write(self.blobs_directory().join(digest.to_hex()), &bytes)?;
-        self.blobs.insert(digest, u64::try_from(bytes.len())?);
-        Ok(digest)
-    }
-
-    fn write_index(&self, images: &[Image]) -> Result<()> {
-        let entries: Vec<Value> = images
-            .iter()
-            .map(|image| {
-                json!({
-                    "mediaType": image.media_type, "digest": image.digest,
-                    "size": self.blobs.get(&image.digest),
-                    "annotations": {"org.opencontainers.image.ref.name": image.name()},
-                })
-            })
-            .collect();
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
-        fs::write(self.root.join("index.json"), serde_json::to_vec(&index)?)?;
-        Ok(())
-    }
+    let settings = json!({
+        "Entrypoint": ["/bin/run"], "Env": ["PATH=/bin"], "Labels": {"image": plan.repository},
+    });
+    let config = Config {
+        architecture,
+        settings,
+        made_by: "seed",
+    };
+    writer.put_manifest(&config, layers)
 }
 
 #[cfg(test)]
