@@ -20,6 +20,7 @@
 //! and `abandon` are the same as a master's. `done` is answered within [`DONE_MS`]: a refusal that says `again` means that
 //! the node is not seen yet, and the machine asks once more.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -227,7 +228,61 @@ pub struct Joined {
     pub masters: Vec<Master>,
 }
 
+/// What `installer join-script` asks of the daemon on its master, over the control socket: `POST /v1/join/script`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptWish {
+    /// What the script is to make.
+    pub role: Role,
+    /// For how long, seconds.
+    pub ttl_s: u64,
+}
+
+/// What a join script is made of.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ScriptParts {
+    /// Names the token, to revoke it; no secret.
+    pub token_id: String,
+    /// The file that the script writes.
+    pub request: JoinRequest,
+    /// The vendor's installer in the site's bundle, by platform: what the script fetches and checks first.
+    pub installers: BTreeMap<String, Digest>,
+}
+
+/// A join token, without its secret: `GET /v1/join/tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenLine {
+    /// Its name.
+    pub id: String,
+    /// What it makes.
+    pub role: Role,
+    /// When it was made, by the API server's clock.
+    pub made_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// Who changes the control plane, and who waits for it: `GET /v1/join/queue`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Who holds the lease, and what it does.
+    pub holder: Option<String>,
+    /// Since when, seconds.
+    pub holder_age_s: u64,
+    /// Names of the nodes that wait, the next one first.
+    pub waiting: Vec<NodeName>,
+}
+
 // Secrets are inside: what is shown of them is that they are there.
+
+impl fmt::Debug for ScriptParts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = out.debug_struct("ScriptParts");
+        shown
+            .field("token_id", &self.token_id)
+            .finish_non_exhaustive()
+    }
+}
 
 impl fmt::Debug for NodeCertificate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

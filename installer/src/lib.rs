@@ -1,19 +1,13 @@
-//! Brings a bundle to a site without internet: trust, verify, import, and bring up a cluster.
+//! Brings a bundle to a site without internet: trust, verify, import, and the plan of a bootstrap.
 //!
 //! Nothing is acted on before the signature and the license are verified.
 
 pub mod cli;
 mod clock;
 mod commands;
-mod machine;
 pub mod observe;
 mod place;
 pub mod plan;
-pub mod preflight;
-mod render;
-mod run;
-mod steps;
-mod tools;
 pub mod words;
 
 use std::process::ExitCode;

@@ -43,6 +43,8 @@ pub struct Config {
     pub store: PathBuf,
     /// Where peers connect to.
     pub listen: SocketAddr,
+    /// Where machines that join the cluster come to, unless it is off.
+    pub listen_public: Option<SocketAddr>,
     /// The other masters.
     pub peers: Vec<Peer>,
     /// Certificate of the cluster's own authority.
@@ -89,6 +91,7 @@ impl Config {
                 "images: {address} is not on loopback; images are for this node only"
             ));
         }
+        let ca = written.ca.clone().unwrap_or_else(default_ca);
         let timing = timing(&written);
         for (key, value) in [
             ("summary", timing.summary),
@@ -109,8 +112,9 @@ impl Config {
                 listen: written
                     .listen
                     .unwrap_or_else(|| ([0, 0, 0, 0], 7401).into()),
+                listen_public: listen_public(written.listen_public, &ca),
                 peers: written.peers.unwrap_or_default(),
-                ca: written.ca.unwrap_or_else(default_ca),
+                ca,
                 certificate: written
                     .certificate
                     .unwrap_or_else(|| "/etc/sealift/node.pem".into()),
@@ -187,6 +191,17 @@ fn read_file(file: Option<&Path>) -> Result<Written, ConfigError> {
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     toml::from_str(&text).map_err(|error| ConfigError::syntax(path, &text, &error))
+}
+
+/// A node of a cluster has the cluster's facts beside its certificates; without them there is nothing to join.
+fn listen_public(written: Option<Images>, ca: &Path) -> Option<SocketAddr> {
+    let site = Path::new(api::site::NODE_FILE).file_name()?;
+    match written {
+        Some(Images::Off) => None,
+        Some(Images::At(address)) => Some(address),
+        None if ca.with_file_name(site).exists() => Some(([0, 0, 0, 0], api::join::PORT).into()),
+        None => None,
+    }
 }
 
 fn peer_problems(written: &Written) -> Vec<String> {

@@ -35,6 +35,7 @@ use crate::images;
 use crate::images::Endpoint;
 use crate::images::StoredImages;
 use crate::inbox::Inbox;
+use crate::join::Public;
 use crate::net::Identity;
 use crate::net::TlsNet;
 
@@ -80,6 +81,7 @@ async fn serve(config: &Config, identity: &Identity, store: Store<RealFs>) -> Ou
     let socket = ControlSocket::bind(&config.control)?;
     let net = TlsNet::bind(config.listen, &config.peers, identity).await?;
     let images = listen_for_images(config.images).await?;
+    let public = Public::bind(config, identity, store.clone()).await?;
     let endpoint = Endpoint::new(Arc::new(StoredImages::new(store.clone())));
     let judge = Arc::new(TrustJudge::new(store.clone()));
     let settings = config.settings(Boot::new(rand::random()), rand::random());
@@ -95,7 +97,10 @@ async fn serve(config: &Config, identity: &Identity, store: Store<RealFs>) -> Ou
     let inbox = Inbox::new(store, config, handle.clone());
 
     tokio::spawn(end_at_signal(end.clone())?);
-    let control = tokio::spawn(socket.serve(control::router(handle), until(ended.clone())));
+    let commands =
+        control::router(handle).merge(public.as_ref().map(Public::control).unwrap_or_default());
+    let control = tokio::spawn(socket.serve(commands, until(ended.clone())));
+    let public = public.map(Public::spawn);
     let images = images.map(|listener| tokio::spawn(images::serve(listener, endpoint)));
     let inbox = tokio::spawn(inbox.run(until(ended.clone())));
     tell_manager(&[NotifyState::Ready]);
@@ -103,8 +108,8 @@ async fn serve(config: &Config, identity: &Identity, store: Store<RealFs>) -> Ou
     // Also when replication itself has failed: the rest must not go on without it.
     end.send_replace(true);
     tell_manager(&[NotifyState::Stopping]);
-    if let Some(images) = images {
-        images.abort();
+    for task in images.into_iter().chain(public) {
+        task.abort();
     }
     // An import that is under way is finished or given up at its next read; commands get their last answers.
     let _ended = inbox.await;

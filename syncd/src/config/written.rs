@@ -24,6 +24,9 @@ pub struct Written {
     /// Where peers connect to [default: 0.0.0.0:7401]
     #[arg(long, env = "SEALIFT_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Where machines that join the cluster come to, or `off` [default: 0.0.0.0:8800 on a master of a cluster]
+    #[arg(long, env = "SEALIFT_LISTEN_PUBLIC", value_name = "ADDRESS:PORT")]
+    pub listen_public: Option<Images>,
     /// The other masters, by name; in the file: peers = [{ name = "m2", address = "10.0.0.12:7401" }]
     #[arg(
         long,
@@ -81,6 +84,7 @@ impl Written {
             node: self.node.or(lower.node),
             store: self.store.or(lower.store),
             listen: self.listen.or(lower.listen),
+            listen_public: self.listen_public.or(lower.listen_public),
             peers: self.peers.or(lower.peers),
             ca: self.ca.or(lower.ca),
             certificate: self.certificate.or(lower.certificate),
@@ -138,7 +142,7 @@ fn check_address(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{text:?} is no address: expected HOST:PORT"))
 }
 
-/// Where images are served.
+/// Where something is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Images {

@@ -69,6 +69,11 @@ impl Content {
         }
     }
 
+    /// A part of it as the body of an answer; call inside a runtime.
+    pub(crate) fn into_body(self, part: Range<u64>) -> ContentBody {
+        self.stream(part, None)
+    }
+
     /// Starts to read a part on a thread of its own; call inside a runtime.
     pub(super) fn stream(self, part: Range<u64>, link: Option<Arc<Link>>) -> ContentBody {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
@@ -113,7 +118,7 @@ fn pump(
 
 /// A response body of known length that a reading thread fills.
 #[derive(Debug)]
-pub(super) struct ContentBody {
+pub(crate) struct ContentBody {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     left: u64,
 }

@@ -172,6 +172,20 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// The called side's configuration for callers that show no certificate: the public port.
+    pub(crate) fn public(&self) -> Result<Arc<ServerConfig>, IdentityError> {
+        let mut server = ServerConfig::builder_with_provider(self.server.provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(IdentityError::Unfit)?
+            .with_no_client_auth()
+            .with_cert_resolver(self.server.resolver.clone());
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        Ok(Arc::new(server))
+    }
+}
+
 /// Ring, AES-128-GCM first: as fast as AES-256 or faster on every machine measured, and 1.7 × `ChaCha20`.
 fn provider() -> CryptoProvider {
     use ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
