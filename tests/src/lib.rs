@@ -13,8 +13,10 @@ pub mod link;
 pub mod process;
 pub mod programs;
 pub mod real_parts;
+pub mod real_site;
 pub mod registry;
 pub mod reproducible;
+pub mod scenarios;
 pub mod site;
 pub mod vendor;
 

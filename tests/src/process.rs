@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -74,14 +75,28 @@ impl fmt::Display for Finished {
 
 /// Runs a program to its end, with nothing on its standard input.
 pub fn run(command: &mut Command) -> Result<Finished> {
+    run_with(command, b"", HANG_GUARD)
+}
+
+/// Runs a program to its end, with this on its standard input; one that takes longer than `limit` is ended.
+pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finished> {
     let line = format!("{command:?}");
     let started = Instant::now();
     command
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let child = command.spawn().with_context(|| format!("start {line}"))?;
-    let guard = Guard::over(&child)?;
+    let mut child = command.spawn().with_context(|| format!("start {line}"))?;
+    let guard = Guard::over(&child, limit)?;
+    if let Some(mut pipe) = child.stdin.take() {
+        let input = input.to_owned();
+        // A program that ends before it has read everything is judged by its exit code.
+        thread::spawn(move || pipe.write_all(&input));
+    }
     let output = child.wait_with_output()?;
     drop(guard);
     Ok(Finished {
@@ -93,17 +108,17 @@ pub fn run(command: &mut Command) -> Result<Finished> {
     })
 }
 
-/// Ends a child that outlives [`HANG_GUARD`]; dropping it calls the watch off.
+/// Ends a child that outlives its limit; dropping it calls the watch off.
 struct Guard {
     _calls_off: mpsc::Sender<()>,
 }
 
 impl Guard {
-    fn over(child: &Child) -> Result<Self> {
+    fn over(child: &Child, limit: Duration) -> Result<Self> {
         let pid = pid_of(child)?;
         let (calls_off, watch) = mpsc::channel::<()>();
         thread::spawn(move || {
-            if watch.recv_timeout(HANG_GUARD) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
                 // It may have ended by itself just now.
                 let _gone = rustix::process::kill_process(pid, Signal::KILL);
             }
@@ -173,7 +188,7 @@ impl Running {
 
     /// Waits until it has ended by itself, which must be well.
     pub fn wait(mut self) -> Result<()> {
-        let guard = Guard::over(&self.child)?;
+        let guard = Guard::over(&self.child, HANG_GUARD)?;
         let status = self.child.wait()?;
         drop(guard);
         ensure!(
@@ -241,15 +256,24 @@ fn with_surroundings_of(command: &Command, mut other: Command) -> Command {
 }
 
 /// Looks until `probe` gives a value; its last `Err`, the state it saw, is in the message when it never does.
-pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -> Result<T> {
+pub fn wait_for<T>(what: &str, probe: impl FnMut() -> Result<T, String>) -> Result<T> {
+    wait_within(HANG_GUARD, what, probe)
+}
+
+/// The same with a limit of its own, where the time it takes is what is promised.
+pub fn wait_within<T>(
+    limit: Duration,
+    what: &str,
+    mut probe: impl FnMut() -> Result<T, String>,
+) -> Result<T> {
     let started = Instant::now();
     loop {
         match probe() {
             Ok(value) => return Ok(value),
-            Err(state) if started.elapsed() > HANG_GUARD => {
+            Err(state) if started.elapsed() > limit => {
                 bail!(
                     "waited {} s for {what}; last seen: {state}",
-                    HANG_GUARD.as_secs()
+                    limit.as_secs()
                 )
             }
             Err(_not_yet) => thread::sleep(LOOK_EVERY),

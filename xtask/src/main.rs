@@ -3,6 +3,7 @@
 mod bench;
 mod binaries;
 mod check;
+mod cluster;
 mod command;
 mod demo;
 mod dist;
@@ -28,6 +29,9 @@ enum Xtask {
     Bench(bench::BenchArguments),
     /// Run every test that this machine can run; say what is skipped and why.
     Test(test::TestArguments),
+    /// Bring a real Kubernetes up on this machine from one signed file, take it down, or test all of it; needs root.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Simulate whole clusters of masters, their networks and disks, one seed a run.
     Sim(simulate::SimArguments),
     /// Check format, lints, direction of dependencies, documents; change nothing.
@@ -57,6 +61,7 @@ fn run(command: Xtask) -> Result<bool> {
         Xtask::Demo(programs) => demo::run(&programs),
         Xtask::Bench(arguments) => bench::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
+        Xtask::Cluster(command) => cluster::run(command),
         Xtask::Sim(arguments) => simulate::run(&arguments),
         Xtask::Verify => Ok(verify::run()),
         Xtask::Fix => fix::run(),

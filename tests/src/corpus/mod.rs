@@ -173,6 +173,8 @@ fn write_manifest(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,28 +1,38 @@
 //! Runs `cargo test` and reads its lines: what ran, what failed with which output, what said `skipped: why`.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use anyhow::Result;
 
-use super::TestArguments;
-use super::cargo_test;
 use crate::command;
 use crate::say;
 use crate::tally::Outcome;
 use crate::tally::Tally;
 
+/// What a person sees of the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// How each program of tests ended, and all it said when it failed.
+    Summaries,
+    /// All of them, as they come.
+    Everything,
+}
+
 /// Runs the tests and counts them.
-pub(super) fn run(arguments: &TestArguments, tally: &mut Tally) -> Result<()> {
+pub(super) fn run(tests: Command, shown: Shown, tally: &mut Tally) -> Result<()> {
     let mut reader = Reader::default();
-    let good = command::lines(cargo_test(arguments), |line| {
-        if let Some(text) = reader.line(line) {
-            say!("{text}");
-        }
+    let good = command::lines(tests, |line| match (reader.line(line), shown) {
+        (_, Shown::Everything) => say!("{line}"),
+        (Some(text), Shown::Summaries) => say!("{text}"),
+        (None, Shown::Summaries) => {}
     })?;
     let failed = reader.finish(tally);
     if !good && !failed {
         // A test process that died leaves no result of its own.
-        say!("{}", reader.log.join("\n"));
+        if shown == Shown::Summaries {
+            say!("{}", reader.log.join("\n"));
+        }
         tally.count(
             "a test process ended before its tests did",
             &Outcome::Failed(String::new()),

@@ -9,6 +9,7 @@ use clap::Args;
 use tests::programs;
 use tests::real_parts;
 
+use crate::binaries;
 use crate::check;
 use crate::command;
 use crate::repo;
@@ -37,17 +38,58 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<bool> {
         Ok(what) => say!("other people's programs: {what}"),
         Err(error) => say!("other people's programs could not be installed: {error:#}"),
     }
+    prepare_cluster(arguments);
     let is_built = build(&mut tally)?;
     programs::are_in(&repo::target().join("debug"));
     if arguments.filter.is_none() && arguments.suite.is_none() {
         check::run_all(&mut tally);
     }
     if is_built {
-        libtest::run(arguments, &mut tally)?;
+        libtest::run(cargo_test(arguments), libtest::Shown::Summaries, &mut tally)?;
     }
     say!("took {:.0} s", started.elapsed().as_secs_f64());
     tally.say();
     Ok(tally.is_good())
+}
+
+/// The suites over real clusters.
+const CLUSTER_SUITES: [&str; 2] = ["bed", "cluster"];
+
+/// Runs every scenario on real clusters, those included that `cargo xtask test` leaves out; tells all they say.
+pub(crate) fn scenarios(filter: Option<String>) -> Result<bool> {
+    let started = Instant::now();
+    binaries::parts()?;
+    let mut tally = Tally::default();
+    if build(&mut tally)? {
+        let arguments = TestArguments {
+            filter,
+            suite: None,
+        };
+        let mut cargo = command::cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        for suite in CLUSTER_SUITES {
+            cargo.args(["--test", suite]);
+        }
+        cargo.arg("--").arg("--show-output").args(&arguments.filter);
+        cargo.env(programs::FOLDER_VARIABLE, repo::target().join("debug"));
+        cargo.env(tests::scenarios::ALL_VARIABLE, "all");
+        libtest::run(cargo, libtest::Shown::Everything, &mut tally)?;
+    }
+    say!("took {:.0} s", started.elapsed().as_secs_f64());
+    tally.say();
+    Ok(tally.is_good())
+}
+
+/// Builds what a real cluster is made of, where a suite is to run that needs it; a suite says itself that it can't.
+fn prepare_cluster(arguments: &TestArguments) {
+    let suite = arguments.suite.as_deref();
+    if !real_parts::is_root() || suite.is_some_and(|suite| !CLUSTER_SUITES.contains(&suite)) {
+        return;
+    }
+    match binaries::parts() {
+        Ok(_) => say!("parts of a real cluster: all are here"),
+        Err(error) => say!("parts of a real cluster could not be built: {error:#}"),
+    }
 }
 
 /// Builds the programs under test and all tests at once, so that every feature is resolved once.

@@ -1,0 +1,128 @@
+//! Power cut of the first master, which everything went to: the rest goes on without it, and takes it back.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use anyhow::ensure;
+use serde_json::Value;
+use tests::bed::Node;
+use tests::process::wait_within;
+use tests::real_site;
+use tests::real_site::Becoming;
+use tests::real_site::INSTALL_GUARD;
+use tests::real_site::RealSite;
+use tests::real_site::objects;
+use tests::scenarios::note;
+use tests::scenarios::step;
+
+use crate::story::NODES;
+use crate::story::Story;
+use crate::story::wait_until;
+
+/// How long a client of the API may have to wait for another master.
+const API_GAP: Duration = Duration::from_secs(10);
+
+/// Look-ups that must all be answered right after the power cut.
+const LOOK_UPS: usize = 20;
+
+/// Everything that must go on, in the order in which an operator notices.
+pub(crate) fn first_master_dies(story: &mut Story) -> Result<()> {
+    let m1 = story.four_nodes()?;
+    let [m2, m3, w1] = ["m2", "m3", "w1"].map(|name| story.node(name));
+    let (m2, m3, w1) = (m2?, m3?, w1?);
+    let survivors = [&m2, &m3, &w1];
+    m1.kill()?;
+    let cut = Instant::now();
+    for node in survivors {
+        wait_within(API_GAP, &format!("the API on {}", node.name), || {
+            let answer = real_site::api_answers(node).and_then(tests::process::Finished::succeeded);
+            answer.map(drop).map_err(|error| format!("{error:#}"))
+        })?;
+        note(&format!(
+            "{:7.1} s after the cut: the API answers on {}",
+            cut.elapsed().as_secs_f64(),
+            node.name
+        ));
+    }
+    step("DNS goes on", || dns_goes_on(&w1))?;
+    step("a Deployment scales", || scales(&m2))?;
+    step("m2's script makes w2 a worker", || {
+        let site = story.site()?;
+        let w2 = site.machine("w2")?;
+        let script = site.join_script(&m2, Becoming::Worker)?;
+        RealSite::paste(&w2, &script)?.succeeded()?;
+        story.add(w2);
+        wait_until("w2 to be Ready", || {
+            let ready = real_site::ready_nodes(&m2)?;
+            ensure!(ready.contains(&"w2".to_owned()), "Ready: {ready:?}");
+            Ok(())
+        })
+    })?;
+    step("bundles are safe on the rest", || is_safe(&[&m2, &m3]))?;
+    step("m1 comes back and is well", || comes_back(&m1, &m2))
+}
+
+/// Every single look-up is answered: half of the pods being gone may cost a second try of the resolver, not an answer.
+fn dns_goes_on(node: &Node) -> Result<()> {
+    let mut failed = 0;
+    for _ in 0..LOOK_UPS {
+        let mut tries = (0..3).map(|_| real_site::look_up(node, "demo.shop.svc.cluster.local"));
+        if !tries.any(|answer| answer.is_ok_and(|answer| answer.code == Some(0))) {
+            failed += 1;
+        }
+    }
+    ensure!(failed == 0, "{failed} of {LOOK_UPS} look-ups failed");
+    Ok(())
+}
+
+fn scales(master: &Node) -> Result<()> {
+    let before = objects(master, "-n shop deployment demo")?["spec"]["replicas"].as_i64();
+    let wanted = before.unwrap_or(1) + 2;
+    real_site::kubectl(
+        master,
+        &format!("-n shop scale deployment demo --replicas={wanted}"),
+    )?
+    .succeeded()?;
+    wait_until("the new pods", || {
+        let status = &objects(master, "-n shop deployment demo")?["status"];
+        // Those on the dead node count until Kubernetes has given it up: what is new must run.
+        let ready = status["readyReplicas"].as_i64().unwrap_or(0);
+        ensure!(
+            status["observedGeneration"].is_i64() && ready >= wanted - 1,
+            "{status}"
+        );
+        Ok(())
+    })
+}
+
+/// What syncd says of the copies, and that they are there.
+fn is_safe(masters: &[&Node]) -> Result<()> {
+    for master in masters {
+        wait_until("syncd's word", || {
+            let status: Value = serde_json::from_str(&master.output("syncd status --json")?)?;
+            let text = status.to_string();
+            ensure!(text.contains("safe") || text.contains("SAFE"), "{text}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn comes_back(m1: &Node, m2: &Node) -> Result<()> {
+    m1.start()?;
+    wait_within(INSTALL_GUARD, "all nodes to be Ready", || {
+        let mut all: Vec<String> = NODES.map(str::to_owned).to_vec();
+        all.push("w2".to_owned());
+        match real_site::ready_nodes(m2) {
+            Ok(ready) if ready == all => Ok(()),
+            Ok(ready) => Err(format!("Ready: {ready:?}")),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    })?;
+    wait_until("etcd on m1", || {
+        real_site::require_members(m1, &crate::story::MASTERS)
+    })?;
+    m1.output("systemctl is-active containerd kubelet syncd syncd-endpoint")?;
+    Ok(())
+}
