@@ -50,6 +50,11 @@ fn remains(id: &str) -> Result<Vec<String>> {
         let process = entry?.path();
         let read = |file: &str| fs::read(process.join(file)).unwrap_or_default();
         let has = |file: &str, what: &str| String::from_utf8_lossy(&read(file)).contains(what);
+        // What has ended and was not yet asked for by its parent holds nothing any more.
+        let has_ended = has("status", "State:\tZ");
+        if has_ended {
+            continue;
+        }
         if has("mountinfo", &folder) || has("cgroup", &mark) || has("cmdline", &folder) {
             found.push(format!("process {}", process.display()));
         }

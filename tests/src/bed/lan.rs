@@ -27,13 +27,13 @@ const INSIDE: &str = "10.77.0.0/24, 127.0.0.0/8, 10.244.0.0/16, 10.96.0.0/12, 16
 /// Counts what is sent to anywhere else.
 const COUNTING: &str = "
 table bridge outside {
-  counter packets { }
+  counter sent { }
   set seen { type ipv4_addr; flags dynamic; size 4096; }
-  chain sent {
+  chain watch {
     type filter hook prerouting priority -300
     iifname \"br0\" return
-    ether type ip ip daddr != { INSIDE } counter name packets update @seen { ip daddr }
-    ether type ip6 ip6 daddr != { ::1, fe80::/10, ff00::/8 } counter name packets
+    ether type ip ip daddr != { INSIDE } counter name sent update @seen { ip daddr }
+    ether type ip6 ip6 daddr != { ::1, fe80::/10, ff00::/8 } counter name sent
   }
 }
 ";

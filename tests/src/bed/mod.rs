@@ -163,16 +163,15 @@ impl Drop for Bed {
 
 /// Rules between nodes, in the table that [`Bed::clear`] removes.
 fn weather(rules: &[String]) -> String {
-    let mut text =
-        "table bridge weather { chain forward { type filter hook forward priority 0; } }\n"
-            .to_owned();
+    let chain = "chain forward {\n    type filter hook forward priority 0;\n  }";
+    let mut text = format!("table bridge weather {{\n  {chain}\n}}\n");
     for rule in rules {
         text.push_str(&format!("add rule bridge weather forward {rule}\n"));
     }
     text
 }
 
-/// Why there can be no beds on this machine; `None` when there can. Tried once a process, by making one.
+/// Why there can be no beds on this machine; `None` when there can. Looked for once a process.
 pub fn obstacle() -> Option<String> {
     static FOUND: OnceLock<Option<String>> = OnceLock::new();
     FOUND.get_or_init(find_obstacle).clone()
@@ -191,8 +190,8 @@ fn find_obstacle() -> Option<String> {
     namespaces.args(["mount", "-t", "tmpfs", "none", "/mnt"]);
     match process::run(&mut namespaces).and_then(process::Finished::succeeded) {
         Err(error) => Some(format!("no namespaces can be made: {error:#}")),
-        Ok(_) => Bed::new()
+        Ok(_) => base::folder()
             .err()
-            .map(|error| format!("no bed can be made: {error:#}")),
+            .map(|error| format!("no root file system for nodes: {error:#}")),
     }
 }

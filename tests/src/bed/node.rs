@@ -431,10 +431,12 @@ impl Node {
         if percent > 100 {
             bail!("{percent} % can't be lost");
         }
-        let rule = format!(
-            "ip daddr {} numgen random mod 100 < {percent} drop",
-            self.address
-        );
+        // nft takes no bound that every number is below.
+        let chance = match percent {
+            100 => String::new(),
+            some => format!("numgen random mod 100 < {some} "),
+        };
+        let rule = format!("ip daddr {} {chance}drop", self.address);
         lan::filter(&self.place, &super::weather(&[rule]))
     }
 
