@@ -35,7 +35,10 @@ pub const CONFIG_MAP: &str = "sealift-cluster";
 /// The key of the [`ClusterSite`] in it.
 pub const SITE_KEY: &str = "site.json";
 
-/// The key beside it of what the installer has applied, [`Applied`].
+/// The ConfigMap of what the installer has applied, key [`APPLIED_KEY`].
+pub const APPLIED_MAP: &str = "sealift-applied";
+
+/// The key of [`Applied`] in it.
 pub const APPLIED_KEY: &str = "applied.json";
 
 /// The port on which every node's forwarder answers for the API.

@@ -2,9 +2,12 @@
 //!
 //! Both follow from `bundle.json` alone: a reader does not parse them, it requires the bytes that it derives.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::digest::Digest;
+use crate::index::BlobEntry;
 use crate::index::BundleIndex;
 use crate::json;
 use crate::json::JsonError;
@@ -56,23 +59,54 @@ pub fn oci_layout_bytes() -> &'static [u8] {
 /// A name is given as `org.opencontainers.image.ref.name`, so that `skopeo copy oci:DIR:NAME` finds it.
 pub fn oci_index_bytes(index: &BundleIndex) -> Result<Vec<u8>, JsonError> {
     let blobs = index.blobs_by_digest();
-    let descriptor = |digest: &Digest, name| {
-        blobs.get(digest).map(|blob| Descriptor {
-            media_type: &blob.media_type,
-            digest: *digest,
-            size: blob.size,
-            annotations: name,
-        })
-    };
+    let descriptor =
+        |digest: &Digest, name| blobs.get(digest).map(|blob| Descriptor::new(blob, name));
     let named = index.images.iter().filter_map(|image| {
         let name = image.name.as_str();
-        descriptor(&image.digest, Some(Annotations { name }))
+        descriptor(&image.digest, Some(name))
     });
     let referrers = index.images.iter().flat_map(|image| &image.referrers);
     let unnamed = referrers.filter_map(|digest| descriptor(digest, None));
+    encode(named.chain(unnamed).collect())
+}
+
+/// The bytes of an `index.json` for a directory with the blobs of several bundles, the one that counts most first.
+///
+/// Images whose digest `has` does not know are left out; a name that two bundles give belongs to the first of them.
+pub fn oci_index_of_several(
+    indexes: &[BundleIndex],
+    has: impl Fn(&Digest) -> bool,
+) -> Result<Vec<u8>, JsonError> {
+    let mut names = BTreeSet::new();
+    let mut manifests = Vec::new();
+    for index in indexes {
+        let blobs = index.blobs_by_digest();
+        for image in index.images.iter().filter(|image| has(&image.digest)) {
+            let name = image.name.as_str();
+            let blob = blobs.get(&image.digest);
+            if let Some(blob) = blob.filter(|_there| names.insert(name)) {
+                manifests.push(Descriptor::new(blob, Some(name)));
+            }
+        }
+    }
+    encode(manifests)
+}
+
+impl<'a> Descriptor<'a> {
+    fn new(blob: &'a BlobEntry, name: Option<&'a str>) -> Self {
+        Self {
+            media_type: &blob.media_type,
+            digest: blob.digest,
+            size: blob.size,
+            annotations: name.map(|name| Annotations { name }),
+        }
+    }
+}
+
+fn encode(manifests: Vec<Descriptor<'_>>) -> Result<Vec<u8>, JsonError> {
     json::encode(&LayoutIndex {
         schema_version: 2,
         media_type: "application/vnd.oci.image.index.v1+json",
-        manifests: named.chain(unnamed).collect(),
+        manifests,
     })
 }

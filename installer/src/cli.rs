@@ -1,5 +1,6 @@
 //! The command line as typed: one struct a command. What the words mean is decided in `commands/`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bundle::Digest;
@@ -7,6 +8,7 @@ use clap::ArgAction;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use clap::ValueEnum;
 use program::inspect::Part;
 
 /// Bring a bundle to a site without internet: trust, verify, import, install.
@@ -51,9 +53,12 @@ pub enum Command {
     Import(ImportArgs),
     /// Make this machine a master that runs what the bundle brings.
     ///
-    /// This version plans (`--dry-run`) and does not apply yet. The words `ha`, `load-balancer-address=HOST:PORT`,
+    /// Killed anywhere, the same command goes on; run again when all is done, it changes nothing. With `ha` a single
+    /// master becomes the first of a highly available cluster. The words `ha`, `load-balancer-address=HOST:PORT`,
     /// `taint-control-plane` and `license=FILE` may be written with or without dashes; `-` and `_` are equal.
     Install(InstallArgs),
+    /// Check whether this machine can become a node, and change nothing.
+    Preflight(PreflightArgs),
 }
 
 /// `installer trust …`.
@@ -123,7 +128,41 @@ pub struct InstallArgs {
     /// The customer's license; without it the one in the store or in the bundle counts.
     #[arg(long, value_name = "FILE")]
     pub license: Option<PathBuf>,
+    /// Address of this machine that other nodes reach it by; the one that leads to the default route when absent.
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Go on although this check fails; may be given again.
+    #[arg(long, value_name = "ID")]
+    pub ignore: Vec<String>,
+    /// Ask nothing; what would be asked takes its default.
+    #[arg(long)]
+    pub yes: bool,
+    /// A TOML file with the answers to what would be asked: `load-balancer-address`, `ha`, `taint-control-plane`, `license`.
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `installer preflight`.
+#[derive(Debug, Args)]
+pub struct PreflightArgs {
+    /// The bundle: with it the disk is measured by what the bundle needs.
+    pub file: Option<PathBuf>,
+    /// What the machine is to become.
+    #[arg(long, value_enum, default_value_t = RoleArg::Master)]
+    pub role: RoleArg,
+    /// Take this check as passed; may be given again.
+    #[arg(long, value_name = "ID")]
+    pub ignore: Vec<String>,
+}
+
+/// What a machine is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// A master.
+    Master,
+    /// A worker.
+    Worker,
 }

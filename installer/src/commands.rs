@@ -3,6 +3,7 @@
 mod import;
 mod inspect;
 mod install;
+mod preflight;
 mod trust;
 mod verify;
 
@@ -16,6 +17,7 @@ use program::Output;
 use crate::cli::Cli;
 use crate::cli::Command;
 use crate::cli::TrustCommand;
+use crate::run::Journal;
 
 /// Runs a command.
 pub(crate) fn run(arguments: &Cli, output: &Output) -> Outcome {
@@ -27,6 +29,20 @@ pub(crate) fn run(arguments: &Cli, output: &Output) -> Outcome {
         Command::Inspect(inspect) => inspect::run(store, inspect, output),
         Command::Import(import) => import::run(store, import, output),
         Command::Install(install) => install::run(store, install, output),
+        Command::Preflight(preflight) => preflight::run(store, preflight, output),
+    }
+}
+
+/// Tells that a run stopped before, and where.
+fn tell_stopped(journal: &Journal, output: &Output) {
+    if let Some(stopped) = journal.stopped() {
+        let at = stopped.at.to_string();
+        let time = at.get(11..16).unwrap_or_default();
+        let place = stopped.step.map_or_else(
+            || "between two steps".to_owned(),
+            |step| format!("in \"{}\"", step.replace('-', " ")),
+        );
+        output.note(format!("Continuing the run of {time} (stopped {place})."));
     }
 }
 

@@ -1,13 +1,19 @@
-//! Brings a bundle to a site without internet: trust, verify, import, and the plan of a bootstrap.
+//! Brings a bundle to a site without internet: trust, verify, import, and bring up a cluster.
 //!
 //! Nothing is acted on before the signature and the license are verified.
 
 pub mod cli;
 mod clock;
 mod commands;
+mod machine;
 pub mod observe;
 mod place;
 pub mod plan;
+pub mod preflight;
+mod render;
+mod run;
+mod steps;
+mod tools;
 pub mod words;
 
 use std::process::ExitCode;

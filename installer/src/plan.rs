@@ -8,14 +8,14 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::observe::Host;
+use crate::preflight::Check;
+use crate::preflight::Verdict;
 
 /// What the operator asked for and the bundle brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// `vendor/product version`, for the title.
     pub release: String,
-    /// Platforms that the bundle runs on.
-    pub platforms: Vec<String>,
     /// The Kubernetes version; none for a bundle of applications only.
     pub kubernetes: Option<Kubernetes>,
     /// Node files by role, sorted, with how many there are of each.
@@ -50,8 +50,6 @@ pub struct Options {
     pub load_balancer: Option<String>,
     /// No application pods on masters.
     pub taint_control_plane: bool,
-    /// The customer, from a verified license.
-    pub licensed_to: Option<String>,
 }
 
 /// A bootstrap, ready to be read or to be applied.
@@ -63,29 +61,6 @@ pub struct Plan {
     pub checks: Vec<Check>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
-}
-
-/// One check of the machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// Stable id, as `--ignore` will take it.
-    pub id: &'static str,
-    /// How it came out.
-    pub verdict: Verdict,
-    /// A plain sentence with both values.
-    pub text: String,
-}
-
-/// How a check came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Good.
-    Pass,
-    /// Works, below what is recommended.
-    Warn,
-    /// Would not work.
-    Fail,
 }
 
 /// One idempotent action.
@@ -101,32 +76,9 @@ pub struct Step {
     pub done: bool,
 }
 
-/// kubeadm refuses less (`NumCPU`); below four an API server and etcd wait for each other under load.
-const CPUS_MIN: usize = 2;
-const CPUS_RECOMMENDED: usize = 4;
-
-/// kubeadm refuses less than 1 700 MB (`ControlPlaneMem`); a master at rest takes about 0.5 GiB.
-const MEMORY_BYTES_MIN: u64 = 1_700 << 20;
-const MEMORY_BYTES_RECOMMENDED: u64 = 4 << 30;
-
-/// Bytes beyond the bundle's own: unpacked images, etcd and logs of a small cluster.
-const DISK_BYTES_BESIDE: u64 = 10 << 30;
-
-/// Ports of a master and who will listen there.
-const PORTS: [(u16, &str); 8] = [
-    (6443, "API server"),
-    (6444, "API endpoint"),
-    (2379, "etcd clients"),
-    (2380, "etcd peers"),
-    (10250, "kubelet"),
-    (10257, "controller manager"),
-    (10259, "scheduler"),
-    (8800, "console"),
-];
-
 impl Plan {
-    /// Plans the bootstrap of `host` as the first master.
-    pub fn bootstrap(wanted: &Wanted, host: &Host) -> Self {
+    /// Plans the bootstrap of `host` as the first master, with the checks that were made on it.
+    pub fn bootstrap(wanted: &Wanted, host: &Host, checks: Vec<Check>) -> Self {
         let what = if wanted.kubernetes.is_none() {
             "applications for the cluster that is here"
         } else if host.kubernetes.control_plane {
@@ -138,7 +90,7 @@ impl Plan {
         };
         Self {
             title: format!("{}: {what}", wanted.release),
-            checks: checks(wanted, host),
+            checks,
             steps: steps(wanted, host),
         }
     }
@@ -149,162 +101,6 @@ impl Plan {
             .iter()
             .filter(|check| check.verdict == Verdict::Fail)
     }
-}
-
-fn checks(wanted: &Wanted, host: &Host) -> Vec<Check> {
-    let mut checks = vec![platform_check(wanted, host)];
-    if let Some(customer) = &wanted.options.licensed_to {
-        let text = format!("licensed to {customer}");
-        checks.push(Check {
-            id: "license",
-            verdict: Verdict::Pass,
-            text,
-        });
-    }
-    if wanted.kubernetes.is_none() {
-        checks.push(check(
-            "cluster",
-            host.kubernetes.joined,
-            "this machine belongs to a cluster",
-            "the bundle brings no Kubernetes and this machine belongs to no cluster",
-        ));
-        return checks;
-    }
-    checks.push(amount_check(
-        "cpu",
-        host.cpus,
-        CPUS_MIN,
-        CPUS_RECOMMENDED,
-        |count| format!("{count} cpus"),
-    ));
-    checks.push(amount_check(
-        "memory",
-        host.memory_bytes,
-        MEMORY_BYTES_MIN,
-        MEMORY_BYTES_RECOMMENDED,
-        gib,
-    ));
-    checks.push(disk_check(wanted, host));
-    checks.push(check(
-        "root",
-        host.root,
-        "run by root",
-        "not run by root; applying needs it",
-    ));
-    checks.push(check(
-        "swap",
-        !host.swap_on,
-        "swap is off",
-        "swap is on; the kubelet refuses to start beside it",
-    ));
-    checks.push(remains_check(host));
-    if !host.kubernetes.control_plane {
-        checks.push(ports_check(host));
-    }
-    checks
-}
-
-fn check(id: &'static str, good: bool, pass: &str, fail: &str) -> Check {
-    let (verdict, text) = if good {
-        (Verdict::Pass, pass)
-    } else {
-        (Verdict::Fail, fail)
-    };
-    Check {
-        id,
-        verdict,
-        text: text.to_owned(),
-    }
-}
-
-fn platform_check(wanted: &Wanted, host: &Host) -> Check {
-    let (has, wants) = (&host.platform, wanted.platforms.join(", "));
-    let good = wanted.platforms.contains(has);
-    check(
-        "platform",
-        good,
-        &format!("{has}, {}", host.system),
-        &format!("this machine is {has}, the bundle is for {wants}"),
-    )
-}
-
-fn amount_check<T: PartialOrd + Copy>(
-    id: &'static str,
-    has: T,
-    least: T,
-    recommended: T,
-    show: impl Fn(T) -> String,
-) -> Check {
-    let (verdict, text) = if has < least {
-        (
-            Verdict::Fail,
-            format!("{}, at least {} are needed", show(has), show(least)),
-        )
-    } else if has < recommended {
-        (
-            Verdict::Warn,
-            format!("{}, {} are recommended", show(has), show(recommended)),
-        )
-    } else {
-        (Verdict::Pass, show(has))
-    };
-    Check { id, verdict, text }
-}
-
-fn disk_check(wanted: &Wanted, host: &Host) -> Check {
-    let (_count, missing) = wanted.missing;
-    let need = missing.saturating_add(DISK_BYTES_BESIDE);
-    let text = format!(
-        "{} free, {} needed ({} of the bundle, {} beside it)",
-        gib(host.store_free_bytes),
-        gib(need),
-        gib(missing),
-        gib(DISK_BYTES_BESIDE),
-    );
-    check("disk", host.store_free_bytes >= need, &text, &text)
-}
-
-fn remains_check(host: &Host) -> Check {
-    let here = &host.kubernetes;
-    let fail = match (
-        &here.container_runtime,
-        here.joined,
-        here.control_plane,
-        here.etcd_data,
-    ) {
-        (_, true, false, _) => {
-            Some("this machine is a worker of a cluster: reset it first".to_owned())
-        }
-        (_, false, false, true) => {
-            Some("/var/lib/etcd holds data of another cluster: move it away first".to_owned())
-        }
-        (Some(socket), false, ..) => Some(format!(
-            "a foreign container runtime listens on {}: remove it first",
-            socket.display()
-        )),
-        _ => None,
-    };
-    check(
-        "remains",
-        fail.is_none(),
-        "nothing of another cluster is here",
-        fail.as_deref().unwrap_or_default(),
-    )
-}
-
-fn ports_check(host: &Host) -> Check {
-    let taken = PORTS
-        .iter()
-        .filter(|(port, _)| host.ports_taken.contains(port));
-    let taken: Vec<_> = taken
-        .map(|(port, whose)| format!("{port} ({whose})"))
-        .collect();
-    check(
-        "ports",
-        taken.is_empty(),
-        "all ports of a master are free",
-        &format!("taken: {}", taken.join(", ")),
-    )
 }
 
 fn steps(wanted: &Wanted, host: &Host) -> Vec<Step> {
@@ -434,14 +230,6 @@ fn step<const N: usize>(id: &'static str, does: String, leaves: [String; N], don
     }
 }
 
-fn gib(bytes: u64) -> String {
-    format!(
-        "{}.{} GiB",
-        bytes >> 30,
-        ((bytes & ((1 << 30) - 1)) * 10) >> 30
-    )
-}
-
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
@@ -454,6 +242,7 @@ impl fmt::Display for Plan {
                 Verdict::Pass => "ok  ",
                 Verdict::Warn => "warn",
                 Verdict::Fail => "FAIL",
+                Verdict::Ignored => "skip",
             };
             writeln!(out, "  {mark}  {:<10} {}", check.id, check.text)?;
         }

@@ -23,6 +23,15 @@ impl Failure {
         }
     }
 
+    /// The same failure, of work that may have done a part already.
+    #[must_use]
+    pub fn into_partial(self) -> Self {
+        Self {
+            effect: Effect::Some,
+            ..self
+        }
+    }
+
     /// The error itself.
     pub fn fault(&self) -> &dyn Fault {
         &*self.fault

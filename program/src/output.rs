@@ -90,6 +90,42 @@ impl Output {
         }
     }
 
+    /// Tells that a step is done or was found done: its name, what is there, how long it took.
+    pub fn check(&self, step: &str, summary: &str, elapsed: Duration) {
+        if self.style == Style::Json {
+            return self.event(&Event::Done {
+                step: step.to_owned(),
+                summary: summary.to_owned(),
+                elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+        self.end_step();
+        to_stderr(&checked(step, summary, elapsed));
+    }
+
+    /// Tells what a step that has no amount is doing; the line stands until the next one.
+    pub fn doing(&self, name: &str, what: &str) {
+        match self.style {
+            Style::Json => {
+                if what.is_empty() {
+                    let step = name.to_owned();
+                    self.event(&Event::Started { step, total: None });
+                }
+            }
+            Style::Terminal => {
+                let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+                let bar = step.bar.get_or_insert_with(|| new_wait(name));
+                bar.set_message(escape(what));
+            }
+            Style::Plain => {}
+        }
+    }
+
+    /// Whether a person is there to be asked: both ends are a terminal, and no program reads the result.
+    pub fn can_ask(&self) -> bool {
+        self.style == Style::Terminal && io::stdin().is_terminal()
+    }
+
     /// Tells something to know that stops nothing.
     pub fn warn(&self, code: &'static str, message: impl Display) {
         self.event(&Event::Warning {
@@ -255,6 +291,27 @@ fn amounts(done: Amount, total: Option<Amount>) -> String {
         Some(total) => format!("{items}{} of {}", bytes(done.bytes), bytes(total.bytes)),
         None => format!("{items}{}", bytes(done.bytes)),
     }
+}
+
+/// One finished step: `  ✓ containerd     2.3.7, 11 images    3 s`.
+fn checked(step: &str, summary: &str, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let took = if seconds < 0.05 {
+        String::new()
+    } else {
+        format!("{seconds:.1} s")
+    };
+    let line = format!("  ✓ {:<14} {:<52} {took:>7}", escape(step), escape(summary));
+    line.trim_end().to_owned()
+}
+
+fn new_wait(name: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("  … {prefix:<14} {msg}  {elapsed}")
+        .unwrap_or_else(|_error| ProgressStyle::default_spinner());
+    let bar = ProgressBar::new_spinner().with_style(style);
+    bar.set_prefix(name.to_owned());
+    bar.enable_steady_tick(Duration::from_secs(1));
+    bar
 }
 
 fn new_bar(name: &str) -> ProgressBar {

@@ -168,13 +168,15 @@ pub fn import<F: Fs>(
     events(ImportEvent::Published {
         blobs: shared.published(),
     });
+    let record = put_record(store, head, options)?;
+    store.write_oci_index()?;
     Ok(ImportSummary {
         id: head.id(),
         written_blobs: plan.missing_blobs,
         written_bytes: plan.missing_bytes,
         skipped_blobs: plan.blobs - plan.missing_blobs,
         skipped_bytes: plan.bytes - plan.missing_bytes,
-        record: put_record(store, head, options)?,
+        record,
     })
 }
 

@@ -11,6 +11,7 @@
 //! | `trust/` | pinned roots and the state of trust |
 //! | `inbox/` | drop zone of the operator |
 //! | `quarantine/`, `trash/` | kept evidence; delayed delete |
+//! | `oci-layout`, `index.json` | make it an OCI image layout for anybody's tools; nothing of ours reads them |
 //! | `STORE_ID` | which cluster and which filesystem this is |
 //!
 //! The crate trusts nothing: a name in `blobs/` appears only when its bytes hash to it, and whatever is told as done is
@@ -32,6 +33,7 @@ pub mod intake;
 mod journal;
 mod layout;
 pub mod limits;
+mod oci;
 mod opening;
 pub mod partial;
 pub mod record;

@@ -1,6 +1,7 @@
 //! A bundle is not ours alone: minisign, tar, zstd and skopeo read it and agree with us.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -13,6 +14,7 @@ use tests::real_parts;
 use tests::real_parts::Part;
 use tests::registry::DebianRegistry;
 use tests::registry::skopeo;
+use tests::site::Site;
 use tests::site::json;
 use tests::skip;
 use tests::vendor::Release;
@@ -20,7 +22,8 @@ use tests::vendor::Source;
 use tests::vendor::Vendor;
 
 #[test]
-fn tar_zstd_and_minisign_alone_verify_a_bundle_and_skopeo_pushes_its_images() -> Result<()> {
+fn tar_zstd_and_minisign_alone_verify_a_bundle_and_skopeo_pushes_from_it_and_from_the_store()
+-> Result<()> {
     let parts = [
         Part::Minisign,
         Part::Tar,
@@ -53,10 +56,19 @@ fn tar_zstd_and_minisign_alone_verify_a_bundle_and_skopeo_pushes_its_images() ->
         "{said}"
     );
 
-    let registry = DebianRegistry::start(scratch.path())?;
+    push_all(&corpus, &unpacked, &scratch.path().join("of-the-bundle"))?;
+    let site = Site::trusting(&vendor, &scratch.path().join("store"))?;
+    site.import(&bundle)?;
+    push_all(&corpus, site.store(), &scratch.path().join("of-the-store"))
+}
+
+/// Pushes every image by skopeo from an OCI layout to a registry of its own, where it has the digest that we know.
+fn push_all(corpus: &Corpus, layout: &Path, place: &Path) -> Result<()> {
+    fs::create_dir(place)?;
+    let registry = DebianRegistry::start(place)?;
     for image in &corpus.images {
         let name = image.reference();
-        let from = format!("oci:{}:{REGISTRY}/{name}", unpacked.display());
+        let from = format!("oci:{}:{REGISTRY}/{name}", layout.display());
         let to = format!("docker://{}/{name}", registry.address());
         skopeo(&[
             "copy",

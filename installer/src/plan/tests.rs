@@ -1,6 +1,4 @@
-//! The plan as text, and each reason to refuse a machine by itself.
-
-use std::path::PathBuf;
+//! The plan as text.
 
 use super::*;
 use crate::observe::Presence;
@@ -8,7 +6,6 @@ use crate::observe::Presence;
 fn wanted() -> Wanted {
     Wanted {
         release: "acme/shop 1.4.0".to_owned(),
-        platforms: vec!["linux/amd64".to_owned()],
         kubernetes: Some(Kubernetes {
             version: "1.36.3".to_owned(),
             pod_subnet: "10.32.0.0/16".to_owned(),
@@ -26,42 +23,27 @@ fn wanted() -> Wanted {
 }
 
 fn host() -> Host {
-    Host {
-        name: "m1".to_owned(),
-        system: "Debian GNU/Linux 12".to_owned(),
-        kernel: "6.1".to_owned(),
-        platform: "linux/amd64".to_owned(),
-        cpus: 2,
-        memory_bytes: 8 << 30,
-        store_free_bytes: 40 << 30,
-        swap_on: false,
-        root: true,
-        ports_taken: [22].into(),
-        kubernetes: Presence::default(),
-    }
+    crate::preflight::tests::host()
 }
 
-fn failures(wanted: &Wanted, host: &Host) -> Vec<&'static str> {
-    Plan::bootstrap(wanted, host)
-        .failures()
-        .map(|check| check.id)
-        .collect()
+fn bootstrap(wanted: &Wanted, host: &Host) -> Plan {
+    let checks = vec![Check {
+        id: "cpu",
+        verdict: Verdict::Warn,
+        threshold: "2, better 4, on a master",
+        text: "2 cpus, 4 cpus are recommended".to_owned(),
+        help: None,
+    }];
+    Plan::bootstrap(wanted, host, checks)
 }
 
 #[test]
 fn a_fresh_machine_becomes_the_first_master() {
-    insta::assert_snapshot!(Plan::bootstrap(&wanted(), &host()), @r#"
+    insta::assert_snapshot!(bootstrap(&wanted(), &host()), @r#"
     acme/shop 1.4.0: this machine becomes the first master of a new highly available cluster
 
     checks
-      ok    platform   linux/amd64, Debian GNU/Linux 12
       warn  cpu        2 cpus, 4 cpus are recommended
-      ok    memory     8.0 GiB
-      ok    disk       40.0 GiB free, 13.0 GiB needed (3.0 GiB of the bundle, 10.0 GiB beside it)
-      ok    root       run by root
-      ok    swap       swap is off
-      ok    remains    nothing of another cluster is here
-      ok    ports      all ports of a master are free
 
     steps
        1  store           import 148 blobs, 3072 MiB; the file is read once
@@ -85,43 +67,13 @@ fn a_fresh_machine_becomes_the_first_master() {
     "#);
 }
 
-/// Makes one thing on a machine wrong.
-type Spoil = fn(&mut Host);
-
 #[test]
-fn each_wrong_thing_on_the_machine_stops_the_plan_alone() {
-    let spoil: [(&str, Spoil); 9] = [
-        ("platform", |host| host.platform = "linux/arm64".to_owned()),
-        ("cpu", |host| host.cpus = 1),
-        ("memory", |host| host.memory_bytes = 1 << 30),
-        ("disk", |host| host.store_free_bytes = 12 << 30),
-        ("root", |host| host.root = false),
-        ("swap", |host| host.swap_on = true),
-        ("remains", |host| host.kubernetes.etcd_data = true),
-        ("remains", |host| {
-            host.kubernetes.container_runtime = Some(PathBuf::from("/run/crio/crio.sock"));
-        }),
-        ("ports", |host| host.ports_taken = [2379].into()),
-    ];
-    assert_eq!(failures(&wanted(), &host()), [""; 0]);
-    for (id, spoil) in spoil {
-        let mut host = host();
-        spoil(&mut host);
-        assert_eq!(failures(&wanted(), &host), [id]);
-    }
-}
-
-#[test]
-fn applications_alone_need_a_cluster() {
+fn applications_alone_make_no_node() {
     let wanted = Wanted {
         kubernetes: None,
         ..wanted()
     };
-    assert_eq!(failures(&wanted, &host()), ["cluster"]);
-    let mut host = host();
-    host.kubernetes.joined = true;
-    assert_eq!(failures(&wanted, &host), [""; 0]);
-    let ids: Vec<_> = Plan::bootstrap(&wanted, &host)
+    let ids: Vec<_> = bootstrap(&wanted, &host())
         .steps
         .iter()
         .map(|step| step.id)
@@ -137,10 +89,9 @@ fn a_master_is_not_bootstrapped_again() {
         control_plane: true,
         etcd_data: true,
         container_runtime: None,
+        ours: true,
     };
-    host.ports_taken = [2379, 6443, 6444].into();
-    let plan = Plan::bootstrap(&wanted(), &host);
-    assert_eq!(plan.failures().count(), 0);
+    let plan = bootstrap(&wanted(), &host);
     assert!(
         plan.steps
             .iter()

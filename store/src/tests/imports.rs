@@ -65,6 +65,25 @@ fn assert_whole<F: Fs>(store: &Store<F>, bundle: &[u8]) {
     assert!(files.contains(head.head_files()));
 }
 
+#[test]
+fn index_json_names_what_is_here_and_is_mended_when_it_is_gone() {
+    let (fs, store) = new_store();
+    take(&store, SMALL).unwrap();
+    let expected = bundle::oci::oci_index_bytes(open(SMALL).0.index()).unwrap();
+    let read = || {
+        let file = fs.open("index.json", crate::fs::Access::Read).unwrap();
+        let mut bytes = vec![0; expected.len() + 1];
+        let count = crate::fs::FsFile::read_at(&file, &mut bytes, 0).unwrap();
+        bytes.truncate(count);
+        bytes
+    };
+    assert_eq!(read(), expected);
+    assert!(!store.write_oci_index().unwrap());
+    fs.remove_file("index.json").unwrap();
+    assert!(store.write_oci_index().unwrap());
+    assert_eq!(read(), expected);
+}
+
 /// An import as a step of a crash story.
 fn story(fs: &SimFs, acknowledged: &Acknowledged, bundle: &[u8]) -> Result<()> {
     let store = Store::open(fs.clone(), None)?;

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bundle::Digest;
+use bundle::fault::Fault as _;
 use store::Fs;
 use store::Record;
 use store::Store;
 use store::StoreError;
 
+use super::want::sentence;
 use crate::contents::Content;
 use crate::contents::Judge;
 use crate::contents::Refusal;
@@ -68,6 +70,14 @@ pub(crate) fn scan<F: Fs>(
     let gone =
         |digest: &Digest| !scan.blobs.contains(digest) && !scan.contents.contains_key(digest);
     scan.lost = held.into_iter().filter(gone).collect();
+    if let Err(error) = store.write_oci_index() {
+        // It is for other people's tools; the next look at the store tries again.
+        tracing::warn!(
+            code = error.code(),
+            error = sentence(&error),
+            "index.json could not be written"
+        );
+    }
     Ok(scan)
 }
 

@@ -19,6 +19,7 @@ use super::landing;
 use super::plan::Request;
 use super::plan::STRIPE;
 use super::plan::Want;
+use super::scan::Depth;
 use super::transfer::Job;
 use super::transfer::Pulse;
 use crate::backoff::Backoff;
@@ -268,6 +269,10 @@ impl<F: Fs, N: Net> Engine<F, N> {
         let listed: Vec<Digest> = listed.map(|wanted| wanted.blob.digest).collect();
         for blob in listed {
             self.judge_pause(&blob);
+        }
+        if self.wanted.is_empty() {
+            // All is here: the store's own index is brought up to date.
+            self.scan(Depth::Changes);
         }
     }
 

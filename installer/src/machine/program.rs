@@ -1,0 +1,330 @@
+//! Running another program: typed in, both outputs out, its words in the error, and a time limit that holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use bundle::fault::Blame;
+use bundle::fault::Fact;
+use bundle::fault::Fault;
+
+use crate::run::Turn;
+
+/// Where programs are looked for: node files first.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Time between two looks at a running program.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// Most that is kept of each output.
+const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+
+/// How many last lines of an output are told in an error.
+const LINES_TOLD: usize = 12;
+
+/// Runs programs.
+pub(crate) trait Programs: Send + Sync {
+    /// Runs one to its end.
+    fn run(&self, call: &Call) -> Result<Ran, ProgramError>;
+}
+
+/// One call of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    program: &'static str,
+    arguments: Vec<String>,
+    environment: BTreeMap<&'static str, String>,
+    limit: Duration,
+}
+
+/// What a program that ended with 0 has said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ran {
+    /// Its standard output.
+    pub(crate) output: String,
+}
+
+/// A program that did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProgramError {
+    /// It is not there, or can't be run.
+    #[error("{program} can't be run")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// It failed.
+    #[error("{} failed", .call)]
+    Failed {
+        /// What was called.
+        call: String,
+        /// How it ended.
+        ended: String,
+        /// The end of what it said.
+        said: String,
+    },
+    /// It took too long and was ended.
+    #[error("{} did not end in {limit_s} s", .call)]
+    Slow {
+        /// What was called.
+        call: String,
+        /// The limit.
+        limit_s: u64,
+        /// The end of what it said.
+        said: String,
+    },
+}
+
+impl Call {
+    /// Calls a program that answers within half a minute.
+    pub(crate) fn new<const N: usize>(program: &'static str, arguments: [&str; N]) -> Self {
+        Self {
+            program,
+            arguments: arguments.map(str::to_owned).into(),
+            environment: BTreeMap::new(),
+            limit: Duration::from_secs(30),
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub(crate) fn arg(mut self, argument: impl fmt::Display) -> Self {
+        self.arguments.push(argument.to_string());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.insert(name, value.to_owned());
+        self
+    }
+
+    /// Gives it another time limit.
+    #[must_use]
+    pub(crate) fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The program's name.
+    #[cfg(test)]
+    pub(crate) fn program(&self) -> &'static str {
+        self.program
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.program)?;
+        self.arguments
+            .iter()
+            .try_for_each(|argument| write!(out, " {argument}"))
+    }
+}
+
+/// The programs of this machine; each holds the run's turn until it has ended.
+#[derive(Debug)]
+pub(crate) struct RealPrograms {
+    turn: Option<Turn>,
+}
+
+impl RealPrograms {
+    /// Programs of a run.
+    pub(crate) const fn of_run(turn: Turn) -> Self {
+        Self { turn: Some(turn) }
+    }
+
+    /// Programs that only look.
+    pub(crate) const fn to_look() -> Self {
+        Self { turn: None }
+    }
+
+    fn start(&self, call: &Call) -> Result<Child, ProgramError> {
+        let failed = |source| ProgramError::Missing {
+            program: call.program,
+            source,
+        };
+        let stdin = match &self.turn {
+            Some(turn) => turn.stdin().map_err(failed)?,
+            None => Stdio::null(),
+        };
+        Command::new(call.program)
+            .args(&call.arguments)
+            .env("PATH", PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .env("HOME", "/root")
+            .envs(&call.environment)
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)
+    }
+}
+
+impl Programs for RealPrograms {
+    fn run(&self, call: &Call) -> Result<Ran, ProgramError> {
+        let mut child = self.start(call)?;
+        let output = child.stdout.take().map(collect);
+        let errors = child.stderr.take().map(collect);
+        let ended = wait(&mut child, call.limit);
+        let output = output.map(joined).unwrap_or_default();
+        let errors = errors.map(joined).unwrap_or_default();
+        let said = || {
+            let text = if errors.trim().is_empty() {
+                &output
+            } else {
+                &errors
+            };
+            last_lines(text)
+        };
+        match ended {
+            Ok(Some(status)) if status.success() => Ok(Ran { output }),
+            Ok(Some(status)) => Err(ProgramError::Failed {
+                call: call.to_string(),
+                ended: status.to_string(),
+                said: said(),
+            }),
+            Ok(None) => Err(ProgramError::Slow {
+                call: call.to_string(),
+                limit_s: call.limit.as_secs(),
+                said: said(),
+            }),
+            Err(source) => Err(ProgramError::Missing {
+                program: call.program,
+                source,
+            }),
+        }
+    }
+}
+
+/// Waits for the end; after the limit the program is ended, and the answer is `None`.
+fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if begun.elapsed() >= limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _broken = pipe.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
+        // What is too much is read and forgotten, so that the program is never stuck.
+        let _rest = io::copy(&mut pipe, &mut io::sink());
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn joined(reader: thread::JoinHandle<String>) -> String {
+    reader.join().unwrap_or_default()
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let from = lines.len().saturating_sub(LINES_TOLD);
+    lines.get(from..).unwrap_or_default().join("\n")
+}
+
+impl Fault for ProgramError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "PROGRAM_MISSING",
+            Self::Failed { .. } => "PROGRAM_FAILED",
+            Self::Slow { .. } => "PROGRAM_SLOW",
+        }
+    }
+
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        match self {
+            Self::Missing { .. } => Vec::new(),
+            Self::Failed { ended, said, .. } => {
+                vec![Fact::new("ended", ended), Fact::new("said", said)]
+            }
+            Self::Slow { said, .. } => vec![Fact::new("said", said)],
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("run the same command again: it goes on where this one stopped".to_owned())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A machine on which nothing can be run.
+    pub(crate) struct NoPrograms;
+
+    impl Programs for NoPrograms {
+        fn run(&self, call: &Call) -> Result<Ran, ProgramError> {
+            Err(ProgramError::Missing {
+                program: call.program,
+                source: io::ErrorKind::NotFound.into(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_program_is_heard_in_success_and_in_failure() {
+        let programs = RealPrograms::to_look();
+        let ran = programs.run(&Call::new("sh", ["-c", "echo yes"])).unwrap();
+        assert_eq!(ran.output, "yes\n");
+        let error = programs
+            .run(&Call::new("sh", ["-c", "echo why >&2; exit 3"]))
+            .unwrap_err();
+        assert_eq!(error.code(), "PROGRAM_FAILED");
+        assert_eq!(error.facts()[1].value, "why");
+        let error = programs.run(&Call::new("no-such-program", [])).unwrap_err();
+        assert_eq!(error.code(), "PROGRAM_MISSING");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended() {
+        let call = Call::new("sleep", ["600"]).within(Duration::from_millis(50));
+        let error = RealPrograms::to_look().run(&call).unwrap_err();
+        assert_eq!(error.code(), "PROGRAM_SLOW");
+    }
+
+    #[test]
+    fn a_program_holds_its_runs_turn_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        let output = program::Output::for_process(true);
+        let turn = Turn::take(&lock, Duration::ZERO, &output).unwrap();
+        let programs = RealPrograms::of_run(turn);
+        let mut child = programs.start(&Call::new("cat", ["/dev/zero"])).unwrap();
+        drop(programs);
+        assert!(Turn::take(&lock, Duration::ZERO, &output).is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        Turn::take(&lock, Duration::ZERO, &output).unwrap();
+    }
+}
