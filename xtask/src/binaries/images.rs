@@ -1,8 +1,8 @@
 //! Packs the images of a cluster into one OCI image layout, under the names that kubeadm asks for.
 //!
-//! An image of one static program holds that program and nothing else. What calls `nft` gets it from Debian packages.
+//! An image of one static program holds that program and nothing else. What calls `nft` or
+//! needs a shell stands on a root file system of Debian packages.
 
-use std::fs;
 use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
@@ -28,7 +28,6 @@ use tests::image_layout::append_file;
 use tests::image_layout::append_link;
 use tests::image_layout::append_tree;
 use tests::image_layout::write_layer;
-use tests::process;
 
 use super::build;
 use super::build::Scratch;
@@ -39,7 +38,7 @@ use crate::command;
 use crate::say;
 
 /// Raised when the code below makes something else of the same programs.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The vendor's own image of flannel; its tag is that of the program.
 const FLANNEL: &str = "registry.acme.example/network/flannel";
@@ -51,9 +50,10 @@ const DEMO: &str = "registry.acme.example/shop/demo:1.4.0";
 const PAGE: &str = "<!doctype html>\n<title>shop</title>\n<p>The shop is open.\n";
 
 /// Applets that scripts in images and tests use.
-const APPLETS: [&str; 24] = [
-    "cat", "cmp", "date", "echo", "env", "grep", "hostname", "httpd", "id", "ip", "ls", "mkdir",
-    "mount", "mv", "nc", "nslookup", "ping", "ps", "rm", "sh", "sleep", "test", "true", "wget",
+const APPLETS: [&str; 28] = [
+    "cat", "cmp", "date", "echo", "env", "grep", "head", "hostname", "httpd", "id", "ip", "ls",
+    "mkdir", "mount", "mv", "nc", "nslookup", "ping", "ps", "rm", "sed", "sh", "sleep", "tail",
+    "test", "timeout", "true", "wget",
 ];
 
 /// What is in a layer.
@@ -63,8 +63,8 @@ enum Content {
     Programs(Vec<(PathBuf, String)>),
     /// Everything below a folder.
     Tree(PathBuf),
-    /// A static busybox with links for its applets.
-    Busybox(PathBuf),
+    /// The links by which busybox has its names, and two users.
+    Applets,
     /// The application's page.
     Page,
 }
@@ -103,19 +103,18 @@ pub(super) fn pack(parts: &Parts) -> Result<PathBuf> {
 
 /// All images: those that kubeadm names, the network's, the application's.
 fn plan(parts: &Parts) -> Result<Vec<Image>> {
-    let filter = debian::packet_filter()?.join("root");
-    let busybox = process::find("busybox").context("no busybox")?;
+    let root = debian::root()?;
     let mut images = Vec::new();
     for name in kubeadm_names(parts)? {
-        images.push(of_kubeadm(&name, parts, &filter)?);
+        images.push(of_kubeadm(&name, parts, &root)?);
     }
     let flanneld = parts.program("flannel", "flanneld")?;
     let version = build::version_of(&recipe::FLANNEL)?;
     images.push(Image {
         name: format!("{FLANNEL}:{version}"),
         layers: vec![
-            Content::Tree(filter),
-            Content::Busybox(busybox.clone()),
+            Content::Tree(root.clone()),
+            Content::Applets,
             Content::Programs(vec![(flanneld, "usr/local/bin/flanneld".to_owned())]),
         ],
         settings: json!({
@@ -125,7 +124,7 @@ fn plan(parts: &Parts) -> Result<Vec<Image>> {
     });
     images.push(Image {
         name: DEMO.to_owned(),
-        layers: vec![Content::Busybox(busybox), Content::Page],
+        layers: vec![Content::Tree(root), Content::Applets, Content::Page],
         settings: json!({
             "Entrypoint": ["/bin/httpd", "-f", "-p", "8080", "-h", "/www"],
             "Env": ["PATH=/bin"],
@@ -148,7 +147,7 @@ fn kubeadm_names(parts: &Parts) -> Result<Vec<String>> {
     Ok(names.lines().map(str::to_owned).collect())
 }
 
-fn of_kubeadm(name: &str, parts: &Parts, filter: &Path) -> Result<Image> {
+fn of_kubeadm(name: &str, parts: &Parts, root: &Path) -> Result<Image> {
     let last = name.rsplit('/').next().unwrap_or(name);
     let program = last.split(':').next().unwrap_or(last);
     let group = match program {
@@ -168,7 +167,7 @@ fn of_kubeadm(name: &str, parts: &Parts, filter: &Path) -> Result<Image> {
     }
     let mut layers = vec![Content::Programs(programs)];
     if program == "kube-proxy" {
-        layers.insert(0, Content::Tree(filter.to_owned()));
+        layers.insert(0, Content::Tree(root.to_owned()));
     }
     Ok(Image {
         name: name.to_owned(),
@@ -193,7 +192,6 @@ fn key(parts: &Parts, images: &[Image]) -> Result<String> {
     for image in images {
         hasher.update(format!("{} {} {:?}\n", image.name, image.settings, image.layers).as_bytes());
     }
-    hasher.update(&fs::read(process::find("busybox").context("no busybox")?)?);
     Ok(cluster_parts::short(hasher.finish()))
 }
 
@@ -269,11 +267,7 @@ fn fill(tar: &mut LayerTar, content: &Content) -> Result<()> {
             }
             Ok(())
         }
-        Content::Busybox(busybox) => {
-            for directory in ["bin/", "etc/", "tmp/"] {
-                append_directory(tar, directory)?;
-            }
-            append_program(tar, busybox, "bin/busybox")?;
+        Content::Applets => {
             for applet in APPLETS {
                 append_link(tar, &format!("bin/{applet}"), Path::new("busybox"))?;
             }

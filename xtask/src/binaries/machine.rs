@@ -13,13 +13,12 @@ use crate::command;
 use crate::say;
 
 /// A file that shows that a Debian package is here, and the package.
-const NEEDS: [(Sign, &str); 6] = [
+const NEEDS: [(Sign, &str); 5] = [
     (Sign::Program("gcc"), "gcc"),
     (Sign::Program("pkg-config"), "pkg-config"),
     (Sign::Program("mmdebstrap"), "mmdebstrap"),
     (Sign::Library("libseccomp.a"), "libseccomp-dev"),
     (Sign::Library("libc.a"), "libc6-dev"),
-    (Sign::Static("busybox"), "busybox-static"),
 ];
 
 /// How one sees that something is here.
@@ -27,8 +26,6 @@ const NEEDS: [(Sign, &str); 6] = [
 enum Sign {
     /// On `PATH`.
     Program(&'static str),
-    /// On `PATH`, and a static file.
-    Static(&'static str),
     /// Where the C compiler looks.
     Library(&'static str),
 }
@@ -37,8 +34,6 @@ impl Sign {
     fn is_here(self) -> bool {
         match self {
             Self::Program(name) => process::find(name).is_some(),
-            Self::Static(name) => process::find(name)
-                .is_some_and(|path| crate::release::is_static(&path).unwrap_or(false)),
             Self::Library(name) => {
                 let asked = command::output("gcc", &[&format!("-print-file-name={name}")]);
                 // The compiler answers with the bare name when it finds nothing.
