@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use bundle::Digest;
 use clap::ArgAction;
+use clap::ArgGroup;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 use program::inspect::Part;
+
+use crate::commands::parse_span_s;
 
 /// Bring a bundle to a site without internet: trust, verify, import, install.
 #[derive(Debug, Parser)]
@@ -59,6 +62,11 @@ pub enum Command {
     Install(InstallArgs),
     /// Check whether this machine can become a node, and change nothing.
     Preflight(PreflightArgs),
+    /// Print the script that makes another machine a node: paste it there, as root.
+    ///
+    /// Run it on any master. The script needs nothing but curl on the new machine; it carries a join token, which ends
+    /// when it says and can be taken back before. Masters may be joined at the same time: they take turns by themselves.
+    JoinScript(JoinScriptArgs),
 }
 
 /// `installer trust …`.
@@ -156,6 +164,35 @@ pub struct PreflightArgs {
     /// Take this check as passed; may be given again.
     #[arg(long, value_name = "ID")]
     pub ignore: Vec<String>,
+}
+
+/// `installer join-script`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(false))]
+pub struct JoinScriptArgs {
+    /// A script that makes masters.
+    #[arg(long, group = "what")]
+    pub master: bool,
+    /// A script that makes workers.
+    #[arg(long, group = "what")]
+    pub worker: bool,
+    /// Show every script's token that has not ended; not the tokens themselves.
+    #[arg(long, group = "what")]
+    pub list: bool,
+    /// Take back the token of a script.
+    #[arg(long, value_name = "TOKEN-ID", group = "what")]
+    pub revoke: Option<String>,
+    /// How long the script works, from 1m to 31d.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_span_s)]
+    pub ttl: u64,
+    /// Socket of the daemon.
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        env = "SEALIFT_CONTROL",
+        default_value = "/run/sealift/syncd.sock"
+    )]
+    pub control: PathBuf,
 }
 
 /// What a machine is to become.

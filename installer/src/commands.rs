@@ -3,9 +3,12 @@
 mod import;
 mod inspect;
 mod install;
+mod join_script;
 mod preflight;
 mod trust;
 mod verify;
+
+pub(crate) use join_script::parse_span_s;
 
 use std::fs::File;
 use std::path::Path;
@@ -30,6 +33,7 @@ pub(crate) fn run(arguments: &Cli, output: &Output) -> Outcome {
         Command::Import(import) => import::run(store, import, output),
         Command::Install(install) => install::run(store, install, output),
         Command::Preflight(preflight) => preflight::run(store, preflight, output),
+        Command::JoinScript(script) => join_script::run(script, output),
     }
 }
 
