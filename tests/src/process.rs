@@ -75,12 +75,18 @@ impl fmt::Display for Finished {
 
 /// Runs a program to its end, with nothing on its standard input.
 pub fn run(command: &mut Command) -> Result<Finished> {
-    run_with(command, b"", HANG_GUARD)
+    run_with(format!("{command:?}"), command, b"", HANG_GUARD)
 }
 
 /// Runs a program to its end, with this on its standard input; one that takes longer than `limit` is ended.
-pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finished> {
-    let line = format!("{command:?}");
+///
+/// `line` is what people read of it.
+pub fn run_with(
+    line: String,
+    command: &mut Command,
+    input: &[u8],
+    limit: Duration,
+) -> Result<Finished> {
     let started = Instant::now();
     command
         .stdin(if input.is_empty() {

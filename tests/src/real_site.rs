@@ -119,8 +119,7 @@ impl RealSite {
 
     /// Runs `installer install` on a machine that was brought the media.
     pub fn install(&self, node: &Node, words: &str) -> Result<Finished> {
-        let line = Self::install_line(words);
-        process::run_with(&mut node.command(["sh", "-c", &line])?, b"", INSTALL_GUARD)
+        node.shell(&Self::install_line(words), INSTALL_GUARD)
     }
 
     /// The text that `installer join-script` prints on a master.
@@ -133,8 +132,7 @@ impl RealSite {
 
     /// Pastes a join script into a shell of root on a machine.
     pub fn paste(node: &Node, script: &str) -> Result<Finished> {
-        let shell = &mut node.command(["sh"])?;
-        process::run_with(shell, script.as_bytes(), INSTALL_GUARD)
+        node.shell(script, INSTALL_GUARD)
     }
 
     /// Digests of everything in the bundle, as `sha256sum --check` reads them in a store's folder.

@@ -1,5 +1,6 @@
 //! One node: made, started, entered, cut off, switched off.
 
+use std::ffi::OsString;
 use std::fs;
 use std::fs::File;
 use std::io::Write as _;
@@ -10,6 +11,7 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -275,7 +277,31 @@ impl Node {
         I: IntoIterator<Item = A>,
         A: AsRef<std::ffi::OsStr>,
     {
-        process::run(&mut self.command(arguments)?)
+        let arguments: Vec<OsString> = arguments
+            .into_iter()
+            .map(|argument| argument.as_ref().to_owned())
+            .collect();
+        let words: Vec<_> = arguments
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        let line = format!("{}# {}", self.name, words.join(" "));
+        process::run_with(
+            line,
+            &mut self.command(&arguments)?,
+            b"",
+            process::HANG_GUARD,
+        )
+    }
+
+    /// Runs a shell in the node with this typed into it, for at most so long.
+    pub fn shell(&self, typed: &str, limit: Duration) -> Result<Finished> {
+        let line = format!(
+            "{}# {}",
+            self.name,
+            typed.lines().next().unwrap_or_default()
+        );
+        process::run_with(line, &mut self.command(["sh"])?, typed.as_bytes(), limit)
     }
 
     /// Runs a line of shell in the node to its end.

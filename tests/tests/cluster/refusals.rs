@@ -7,7 +7,6 @@ use anyhow::Result;
 use anyhow::ensure;
 use tests::bed::Node;
 use tests::bed::NodePlan;
-use tests::process;
 use tests::process::Finished;
 use tests::real_site::Becoming;
 use tests::real_site::INSTALL_GUARD;
@@ -113,8 +112,7 @@ pub(crate) fn twins(story: &mut Story) -> Result<()> {
     let late = site.machine("late")?;
     step("the clock is ten minutes ahead", || {
         refused_unchanged(&late, "clock", || {
-            let shell = &mut late.command(["sh"])?;
-            process::run_with(shell, format!("{AHEAD}{script}").as_bytes(), INSTALL_GUARD)
+            late.shell(&format!("{AHEAD}{script}"), INSTALL_GUARD)
         })
     })?;
     late.remove()
