@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -23,36 +24,34 @@ const BLOCK_BYTES_MIN: usize = 4 << 10;
 /// All buckets of a node.
 #[derive(Debug)]
 pub(crate) struct Limits {
+    bandwidth: Bandwidth,
     send: Bucket,
     receive: Bucket,
-    peers: BTreeMap<NodeName, (Bucket, Bucket)>,
+    /// Made when a peer first takes bytes; a peer that is gone leaves some words behind.
+    peers: Mutex<BTreeMap<NodeName, Arc<Pair>>>,
+}
+
+/// One peer's buckets.
+#[derive(Debug)]
+struct Pair {
+    send: Bucket,
+    receive: Bucket,
 }
 
 impl Limits {
-    pub(crate) fn new<'a>(
-        bandwidth: &Bandwidth,
-        peers: impl IntoIterator<Item = &'a NodeName>,
-    ) -> Self {
-        let pair = || {
-            (
-                Bucket::new(bandwidth.send_per_peer),
-                Bucket::new(bandwidth.receive_per_peer),
-            )
-        };
+    pub(crate) fn new(bandwidth: &Bandwidth) -> Self {
         Self {
+            bandwidth: *bandwidth,
             send: Bucket::new(bandwidth.send),
             receive: Bucket::new(bandwidth.receive),
-            peers: peers
-                .into_iter()
-                .map(|name| (name.clone(), pair()))
-                .collect(),
+            peers: Mutex::default(),
         }
     }
 
     /// The size of one block to send: at most `bytes`, at the limit no more than a quarter of a second.
     pub(crate) fn block(&self, bytes: usize) -> usize {
-        let peers = self.peers.values().filter_map(|(send, _)| send.rate);
-        let slowest = peers.chain(self.send.rate).min();
+        let limits = [self.bandwidth.send, self.bandwidth.send_per_peer];
+        let slowest = limits.into_iter().flatten().min();
         slowest.map_or(bytes, |rate| {
             let quarter = usize::try_from(rate.get() / 4).unwrap_or(usize::MAX);
             quarter.clamp(BLOCK_BYTES_MIN, bytes)
@@ -61,18 +60,27 @@ impl Limits {
 
     /// Waits until `bytes` may be sent to `peer`.
     pub(crate) async fn send(&self, peer: &NodeName, bytes: usize) {
-        if let Some((send, _receive)) = self.peers.get(peer) {
-            send.take(bytes).await;
-        }
+        self.pair(peer).send.take(bytes).await;
         self.send.take(bytes).await;
     }
 
     /// Waits as long as `bytes` that came from `peer` take at the limit.
     pub(crate) async fn receive(&self, peer: &NodeName, bytes: usize) {
-        if let Some((_send, receive)) = self.peers.get(peer) {
-            receive.take(bytes).await;
-        }
+        self.pair(peer).receive.take(bytes).await;
         self.receive.take(bytes).await;
+    }
+
+    fn pair(&self, peer: &NodeName) -> Arc<Pair> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pair) = peers.get(peer) {
+            return pair.clone();
+        }
+        let pair = Arc::new(Pair {
+            send: Bucket::new(self.bandwidth.send_per_peer),
+            receive: Bucket::new(self.bandwidth.receive_per_peer),
+        });
+        peers.insert(peer.clone(), pair.clone());
+        pair
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
             send: NonZeroU64::new(1_000_000),
             ..Bandwidth::default()
         };
-        let limits = std::sync::Arc::new(Limits::new(&bandwidth, &peers));
+        let limits = std::sync::Arc::new(Limits::new(&bandwidth));
         let start = Instant::now();
         let mut takers = Vec::new();
         for peer in peers {
@@ -156,7 +164,7 @@ mod tests {
             receive_per_peer: NonZeroU64::new(1000),
             ..Bandwidth::default()
         };
-        let limits = Limits::new(&bandwidth, &peers);
+        let limits = Limits::new(&bandwidth);
         let start = Instant::now();
         tokio::join!(
             limits.receive(&peers[0], 1000),
@@ -167,7 +175,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_limit_nothing_waits() {
-        let limits = Limits::new(&Bandwidth::default(), []);
+        let limits = Limits::new(&Bandwidth::default());
         let start = Instant::now();
         limits.send(&"m9".parse().unwrap(), usize::MAX).await;
         assert_eq!(start.elapsed(), Duration::ZERO);

@@ -171,6 +171,16 @@ impl Authority {
         })
     }
 
+    /// Issues a certificate that says nothing about what the node may do.
+    #[cfg(test)]
+    pub(crate) fn issue_without_role(&self, node: &NodeName) -> Issued {
+        let mut params = node_params(node, Role::Master).unwrap();
+        params
+            .distinguished_name
+            .remove(DnType::OrganizationalUnitName);
+        self.sign(&params).unwrap()
+    }
+
     /// Issues a certificate that ended in 2001.
     #[cfg(test)]
     pub(crate) fn issue_expired(&self, node: &NodeName) -> Issued {

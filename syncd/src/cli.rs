@@ -10,6 +10,7 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use serde::Deserialize;
 use store::Incarnation;
 
 use crate::config::Written;
@@ -87,7 +88,8 @@ pub enum CaCommand {
 }
 
 /// What a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RoleArg {
     /// Runs the control plane and holds a copy of the store.
     Master,

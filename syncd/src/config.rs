@@ -20,9 +20,14 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::endpoint;
+use api::join::Role;
+use api::members;
+use api::site;
 use api::sync::Boot;
 use api::sync::NodeName;
 
+use crate::cli::RoleArg;
 use crate::settings::Bandwidth;
 use crate::settings::Budget;
 use crate::settings::Settings;
@@ -39,6 +44,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     /// This node's name, the one in its certificate.
     pub node: NodeName,
+    /// What this node is.
+    pub role: Role,
     /// Directory of the store.
     pub store: PathBuf,
     /// Where peers connect to.
@@ -47,6 +54,12 @@ pub struct Config {
     pub listen_public: Option<SocketAddr>,
     /// The other masters.
     pub peers: Vec<Peer>,
+    /// The list of all masters.
+    pub members: PathBuf,
+    /// The facts of this node.
+    pub site: PathBuf,
+    /// The list of API servers.
+    pub targets: PathBuf,
     /// Certificate of the cluster's own authority.
     pub ca: PathBuf,
     /// This node's certificate.
@@ -108,6 +121,7 @@ impl Config {
         match written.node {
             Some(node) if problems.is_empty() => Ok(Self {
                 node,
+                role: written.role.unwrap_or(RoleArg::Master).role(),
                 store: written.store.unwrap_or_else(default_store),
                 listen: written
                     .listen
@@ -115,6 +129,9 @@ impl Config {
                 listen_public: listen_public(written.listen_public, &ca),
                 peers: written.peers.unwrap_or_default(),
                 ca,
+                members: written.members.unwrap_or_else(|| members::FILE.into()),
+                site: written.site.unwrap_or_else(|| site::NODE_FILE.into()),
+                targets: written.targets.unwrap_or_else(|| endpoint::FILE.into()),
                 certificate: written
                     .certificate
                     .unwrap_or_else(|| "/etc/sealift/node.pem".into()),
@@ -140,10 +157,10 @@ impl Config {
     }
 
     /// What the replication engine is told, for one start of the daemon.
-    pub fn settings(&self, boot: Boot, seed: u64) -> Settings {
+    pub fn settings(&self, peers: Vec<NodeName>, boot: Boot, seed: u64) -> Settings {
         Settings {
             node: self.node.clone(),
-            peers: self.peers.iter().map(|peer| peer.name.clone()).collect(),
+            peers,
             boot,
             seed,
             bandwidth: self.bandwidth,

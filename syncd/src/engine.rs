@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use store::Fs;
 use store::Store;
 use store::StoreError;
@@ -45,7 +46,7 @@ impl<F: Fs, N: Net> Syncd<F, N> {
         let node = Node::new(
             store,
             Holdings::new(settings.node.clone(), settings.boot),
-            Limits::new(&settings.bandwidth, &settings.peers),
+            Limits::new(&settings.bandwidth),
             offload,
             handle.clone(),
             nudges,
@@ -65,6 +66,13 @@ impl<F: Fs, N: Net> Syncd<F, N> {
             #[cfg(test)]
             node,
         }
+    }
+
+    /// Lets peers ask for more than the protocol of replication.
+    #[must_use]
+    pub fn with_routes(mut self, routes: Router) -> Self {
+        self.engine.answer_also(routes);
+        self
     }
 
     /// A line to the engine; many may be taken.

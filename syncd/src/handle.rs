@@ -1,5 +1,6 @@
 //! How the rest of the daemon talks to the engine: ask, tell, wait. Cheap to clone; every call survives its caller.
 
+use api::sync::NodeName;
 use api::sync::Status;
 use api::sync::Wait;
 use bundle::Digest;
@@ -33,6 +34,7 @@ pub struct Copies {
 pub(crate) enum Ask {
     Rescan,
     Suspect(Digest),
+    ReplicateWith(Vec<NodeName>),
     Status(oneshot::Sender<Status>),
     WaitCopies(WaitCopies),
 }
@@ -63,6 +65,11 @@ impl Handle {
     /// Says that a published blob looks damaged; it is read again, and fetched again when it is.
     pub async fn suspect(&self, blob: Digest) -> Result<(), Stopped> {
         self.tell(Ask::Suspect(blob)).await
+    }
+
+    /// Replicates with exactly these others from now on; copies are counted among them and this node.
+    pub async fn replicate_with(&self, peers: Vec<NodeName>) -> Result<(), Stopped> {
+        self.tell(Ask::ReplicateWith(peers)).await
     }
 
     /// What the node knows of the cluster now.

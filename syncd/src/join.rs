@@ -47,6 +47,5 @@ pub use plane::Plane;
 pub use plane::PlaneFiles;
 pub use plane::Roster;
 pub use public::Public;
-pub use roster::FileRoster;
 pub use routes::Door;
 pub use tokens::Tokens;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use api::sync::NodeName;
 use api::sync::Nudge;
+use axum::Router;
 use bundle::Digest;
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -41,10 +42,12 @@ mod copies;
 pub(crate) mod event;
 mod happen;
 mod landing;
+mod members;
 mod observe;
 mod peer;
 mod plan;
 mod records;
+mod rooms;
 mod scan;
 mod start;
 mod tick;
@@ -57,6 +60,7 @@ use landing::Small;
 use peer::Peer;
 use plan::Board;
 use plan::Request;
+use rooms::Rooms;
 use scan::Depth;
 use scan::Scan;
 use transfer::Pulse;
@@ -81,8 +85,12 @@ pub(crate) struct Engine<F: Fs, N> {
     tasks: JoinSet<()>,
     budget: Arc<Semaphore>,
     small: mpsc::Sender<Small>,
+    /// Where the connections of members are.
+    rooms: Arc<Rooms>,
+    /// What peers may ask beside the protocol of replication.
+    routes: Router,
 
-    /// Sorted by name; [`Board::sources`] counts in this order.
+    /// [`Board::sources`] counts in this order; who is gone keeps its place.
     peers: Vec<Peer>,
     /// Accepted records.
     contents: BTreeMap<Digest, Content>,
@@ -164,6 +172,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
         match ask {
             Ask::Rescan => self.scan(Depth::Changes),
             Ask::Suspect(blob) => self.examine(blob),
+            Ask::ReplicateWith(names) => self.replicate_with(names),
             Ask::Status(answer) => {
                 // Who asked may be gone.
                 let _gone = answer.send(self.status());
@@ -177,7 +186,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
 
     /// A peer wants to be looked at, and doubts some blobs here.
     fn nudged(&mut self, name: &NodeName, nudge: &Nudge) {
-        if let Some(peer) = self.peers.iter().find(|peer| peer.name == *name) {
+        if let Some(peer) = self.others().find(|peer| peer.name == *name) {
             peer.signals.wake.notify_one();
         }
         for blob in nudge.suspects.iter().take(SUSPECTS_MAX) {
@@ -246,7 +255,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
 
     /// Tells every peer whose link is down to come and look; the others wait at the log anyway.
     fn nudge_all(&mut self) {
-        let down = self.peers.iter().filter(|peer| !peer.is_up());
+        let down = self.others().filter(|peer| !peer.is_up());
         let down: Vec<NodeName> = down.map(|peer| peer.name.clone()).collect();
         for peer in down {
             self.nudge(peer, Nudge::default());
@@ -257,6 +266,11 @@ impl<F: Fs, N: Net> Engine<F, N> {
         let idle = self.settings.timing.idle;
         self.tasks
             .spawn(observe::nudge(self.net.clone(), peer, idle, nudge));
+    }
+
+    /// Lets peers ask for more than the protocol of replication; to be called before [`Engine::run`].
+    pub(crate) fn answer_also(&mut self, routes: Router) {
+        self.routes = routes;
     }
 
     /// Makes a full pass, and says when the next one is due.

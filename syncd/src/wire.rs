@@ -9,6 +9,7 @@
 //! | `GET /v1/blob/{hex}` | the blob, or one `Range` of it, also from verified pieces of a partial |
 //! | `POST /v1/records` | wanted records, one behind the other |
 //! | `POST /v1/nudge` | come and look at the caller now |
+//! | `GET /v1/members`, `POST /v1/members` | the members of the site, and those of the caller merged into them |
 //! | `GET /v1/status`, `GET /metrics` | what this node knows of the cluster |
 //!
 //! Attacks known: names that are paths (only 64 hex digits are a name) · bodies without end (a length is required and

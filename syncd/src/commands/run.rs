@@ -1,14 +1,17 @@
 //! `syncd run`: the daemon, from its configuration to its last word.
 //!
 //! 1. Everything that can be wrong is looked at first: configuration, certificate, store, sockets.
-//! 2. Replication, images, commands and inbox run side by side; each ends when the daemon is told to end.
+//! 2. Replication, images, commands, inbox and the list of members run side by side; each ends when the daemon is told
+//!    to end. A worker relays images and follows the list, and has nothing else. SIGHUP: the files are read again.
 //! 3. SIGTERM or SIGINT: what is received is made durable, then the process ends with 0. A second one ends it at once.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use api::join::Role;
 use api::sync::Boot;
+use api::sync::NodeName;
 use bundle::fault::Blame;
 use bundle::fault::Fault;
 use program::Outcome;
@@ -19,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::log;
 use super::place::Place;
@@ -31,11 +35,17 @@ use crate::contents::TrustJudge;
 use crate::control;
 use crate::control::ControlSocket;
 use crate::env::Offload;
+use crate::handle::Handle;
 use crate::images;
 use crate::images::Endpoint;
+use crate::images::Relay;
 use crate::images::StoredImages;
 use crate::inbox::Inbox;
 use crate::join::Public;
+use crate::masters::Masters;
+use crate::membership;
+use crate::membership::Membership;
+use crate::net::Caller;
 use crate::net::Identity;
 use crate::net::TlsNet;
 
@@ -62,54 +72,84 @@ pub(super) fn run(file: Option<&Path>, arguments: RunArgs) -> Outcome {
     let place = Place::of(&written);
     let config = Config::settle(written)?;
     let identity = Identity::load(&config)?;
-    let store = place.open_store()?;
+    let membership = Membership::load(&config)?;
+    let store = match config.role {
+        Role::Master => Some(place.open_store()?),
+        Role::Worker => None,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(RunError::Start)?;
-    let done = runtime.block_on(serve(&config, &identity, store));
+    let done = runtime.block_on(async {
+        match store {
+            Some(store) => serve_master(&config, &identity, membership, store).await,
+            None => serve_worker(&config, &identity, membership).await,
+        }
+    });
     // Reads of a client that hangs end with the process.
     runtime.shutdown_background();
     done
 }
 
-/// Runs everything until the daemon is told to end.
-async fn serve(config: &Config, identity: &Identity, store: Store<RealFs>) -> Outcome {
+/// Runs a master until it is told to end.
+async fn serve_master(
+    config: &Config,
+    identity: &Identity,
+    membership: Arc<Membership>,
+    store: Store<RealFs>,
+) -> Outcome {
     let (end, ended) = watch::channel(false);
     let end = Arc::new(end);
     let socket = ControlSocket::bind(&config.control)?;
-    let net = TlsNet::bind(config.listen, &config.peers, identity).await?;
+    let net = Arc::new(TlsNet::bind(config.listen, membership.follow(), identity).await?);
     let images = listen_for_images(config.images).await?;
-    let public = Public::bind(config, identity, store.clone()).await?;
+    let public = Public::bind(config, identity, store.clone(), membership.clone()).await?;
     let endpoint = Endpoint::new(Arc::new(StoredImages::new(store.clone())));
     let judge = Arc::new(TrustJudge::new(store.clone()));
-    let settings = config.settings(Boot::new(rand::random()), rand::random());
-    tracing::info!(node = %config.node, peers = config.peers.len(), listen = %net.local_addr(), "syncd is running");
+    let peers: Vec<NodeName> = membership.roster().peers().cloned().collect();
+    tracing::info!(node = %config.node, peers = peers.len(), listen = %net.local_addr(), "syncd is running");
+    let settings = config.settings(peers, Boot::new(rand::random()), rand::random());
     let engine = Syncd::new(
         settings,
         store.clone(),
-        Arc::new(net),
+        net.clone(),
         judge,
         Offload::Threads,
-    );
+    )
+    .with_routes(membership::routes(membership.clone()));
     let handle = engine.handle();
     let inbox = Inbox::new(store, config, handle.clone());
 
+    let mut beside = keep_membership(config, &membership)?;
+    beside.spawn(follow_members(membership.clone(), handle.clone()));
+    beside.spawn(membership::gossip(
+        membership.clone(),
+        net.clone(),
+        config.timing.summary,
+        config.timing.idle,
+    ));
+    if let Some(workers) = net.workers() {
+        beside.spawn(images::serve_workers(workers, endpoint.clone(), membership));
+    }
+    if let Some(listener) = images {
+        beside.spawn(images::serve(listener, endpoint));
+    }
     tokio::spawn(end_at_signal(end.clone())?);
     let commands =
         control::router(handle).merge(public.as_ref().map(Public::control).unwrap_or_default());
     let control = tokio::spawn(socket.serve(commands, until(ended.clone())));
     let public = public.map(Public::spawn);
-    let images = images.map(|listener| tokio::spawn(images::serve(listener, endpoint)));
     let inbox = tokio::spawn(inbox.run(until(ended.clone())));
     tell_manager(&[NotifyState::Ready]);
     let replicated = engine.run(until(ended)).await;
     // Also when replication itself has failed: the rest must not go on without it.
     end.send_replace(true);
     tell_manager(&[NotifyState::Stopping]);
-    for task in images.into_iter().chain(public) {
-        task.abort();
+    drop(beside);
+    if let Some(public) = public {
+        public.abort();
     }
     // An import that is under way is finished or given up at its next read; commands get their last answers.
     let _ended = inbox.await;
@@ -117,6 +157,65 @@ async fn serve(config: &Config, identity: &Identity, store: Store<RealFs>) -> Ou
     replicated?;
     tracing::info!("syncd has ended; everything received is durable");
     Ok(())
+}
+
+/// Runs a worker until it is told to end: it relays images, and knows the masters.
+async fn serve_worker(
+    config: &Config,
+    identity: &Identity,
+    membership: Arc<Membership>,
+) -> Outcome {
+    let (end, ended) = watch::channel(false);
+    let images = listen_for_images(config.images).await?;
+    let caller = Caller::new(membership.follow(), identity);
+    let masters = Arc::new(Masters::new(caller, &config.node));
+    let mut beside = keep_membership(config, &membership)?;
+    beside.spawn(membership::learn(
+        membership,
+        masters.clone(),
+        config.timing.summary,
+    ));
+    if let Some(listener) = images {
+        beside.spawn(images::serve_any(listener, Relay::new(masters)));
+    }
+    tracing::info!(node = %config.node, "syncd is running for a worker");
+    tell_manager(&[NotifyState::Ready]);
+    tokio::spawn(end_at_signal(Arc::new(end))?);
+    until(ended).await;
+    tell_manager(&[NotifyState::Stopping]);
+    Ok(())
+}
+
+/// Keeps what is known of the members and what follows from it, on every node.
+fn keep_membership(config: &Config, membership: &Arc<Membership>) -> Result<JoinSet<()>, RunError> {
+    let (tell, told) = watch::channel(0_u64);
+    let mut hang_up = signal(SignalKind::hangup()).map_err(RunError::Start)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while hang_up.recv().await.is_some() {
+            tracing::info!("told to read the members and the site again");
+            tell.send_modify(|times| *times = times.wrapping_add(1));
+        }
+    });
+    tasks.spawn(membership.clone().watch_file(told.clone()));
+    tasks.spawn(membership::keep_endpoint(
+        membership.clone(),
+        config.site.clone(),
+        config.targets.clone(),
+        told,
+    ));
+    Ok(tasks)
+}
+
+/// Lets replication follow the list of members.
+async fn follow_members(membership: Arc<Membership>, handle: Handle) {
+    let mut roster = membership.follow();
+    loop {
+        let peers = roster.borrow_and_update().peers().cloned().collect();
+        if handle.replicate_with(peers).await.is_err() || roster.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn listen_for_images(address: Option<SocketAddr>) -> Result<Option<TcpListener>, RunError> {

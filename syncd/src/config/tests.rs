@@ -47,7 +47,7 @@ fn an_unknown_key_is_shown_with_its_place() {
     insta::assert_snapshot!(error, @r"
     error[CONFIG_SYNTAX]: the configuration /etc/sealift/syncd.toml can't be understood
       at        line 2, column 3
-      problem   unknown field `fullpass`, expected one of `node`, `store`, `listen`, `listen-public`, `peers`, `ca`, `certificate`, `key`, `control`, `images`, `send-rate`, `receive-rate`, `send-rate-per-peer`, `receive-rate-per-peer`, `summary`, `full-pass`, `idle`, `inbox-poll`
+      problem   unknown field `fullpass`, expected one of `node`, `role`, `store`, `listen`, `listen-public`, `peers`, `members`, `site`, `targets`, `ca`, `certificate`, `key`, `control`, `images`, `send-rate`, `receive-rate`, `send-rate-per-peer`, `receive-rate-per-peer`, `summary`, `full-pass`, `idle`, `inbox-poll`
     Nothing was changed.
     help: syncd run --help lists every key: a flag --full-pass is the key full-pass
     ");

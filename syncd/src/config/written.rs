@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::units::Rate;
 use super::units::Span;
+use crate::cli::RoleArg;
 
 /// Every key, as flags, as environment and as a TOML file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Written {
     /// Name of this node, as in its certificate
     #[arg(long, env = "SEALIFT_NODE")]
     pub node: Option<NodeName>,
+    /// What this node is; a worker has no store, and relays images from the masters [default: master]
+    #[arg(long, env = "SEALIFT_ROLE", value_enum)]
+    pub role: Option<RoleArg>,
     /// Directory of the store [default: /var/lib/sealift]
     #[arg(long, env = "SEALIFT_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
@@ -35,6 +39,15 @@ pub struct Written {
         value_delimiter = ','
     )]
     pub peers: Option<Vec<Peer>>,
+    /// The list of all masters, kept by the daemon [default: /etc/sealift/members.json]
+    #[arg(long, env = "SEALIFT_MEMBERS", value_name = "FILE")]
+    pub members: Option<PathBuf>,
+    /// The facts of this node [default: /etc/sealift/site.json]
+    #[arg(long, env = "SEALIFT_SITE", value_name = "FILE")]
+    pub site: Option<PathBuf>,
+    /// The list of API servers for `syncd endpoint`, kept by the daemon [default: /etc/sealift/endpoint.json]
+    #[arg(long, env = "SEALIFT_TARGETS", value_name = "FILE")]
+    pub targets: Option<PathBuf>,
     /// Certificate of the cluster's own authority [default: /etc/sealift/ca.pem]
     #[arg(long, env = "SEALIFT_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -82,10 +95,14 @@ impl Written {
     pub fn over(self, lower: Self) -> Self {
         Self {
             node: self.node.or(lower.node),
+            role: self.role.or(lower.role),
             store: self.store.or(lower.store),
             listen: self.listen.or(lower.listen),
             listen_public: self.listen_public.or(lower.listen_public),
             peers: self.peers.or(lower.peers),
+            members: self.members.or(lower.members),
+            site: self.site.or(lower.site),
+            targets: self.targets.or(lower.targets),
             ca: self.ca.or(lower.ca),
             certificate: self.certificate.or(lower.certificate),
             key: self.key.or(lower.key),

@@ -123,6 +123,13 @@ pub(crate) struct ContentBody {
     left: u64,
 }
 
+impl ContentBody {
+    /// A body of `left` bytes, as they come from the receiver.
+    pub(super) const fn new(receiver: mpsc::Receiver<io::Result<Bytes>>, left: u64) -> Self {
+        Self { receiver, left }
+    }
+}
+
 impl http_body::Body for ContentBody {
     type Data = Bytes;
     type Error = io::Error;

@@ -93,11 +93,7 @@ impl Endpoint {
             Method::GET => false,
             Method::HEAD => true,
             _ => {
-                return Err(Refusal::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "UNSUPPORTED",
-                    "this endpoint is read-only",
-                ));
+                return Err(Refusal::read_only());
             }
         };
         let path = request.uri().path();

@@ -16,10 +16,12 @@ mod layout;
 mod name;
 mod range;
 mod refusal;
+mod relay;
 mod serve;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 pub use access::Access;
 pub use content::BlobReader;
@@ -29,8 +31,11 @@ pub use embedded::Embedded;
 pub use endpoint::Endpoint;
 pub use layout::LayoutSource;
 pub use name::Repository;
+pub(crate) use relay::Relay;
 pub use serve::serve;
+pub(crate) use serve::serve_any;
 pub use stored::StoredImages;
+pub(crate) use workers::serve_workers;
 
 use std::io;
 

@@ -42,6 +42,23 @@ impl Refusal {
         )
     }
 
+    pub(super) fn read_only() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "UNSUPPORTED",
+            "this endpoint is read-only",
+        )
+    }
+
+    /// A worker that no master answers.
+    pub(super) fn nobody() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "UNAVAILABLE",
+            "no master answers now",
+        )
+    }
+
     pub(super) fn broken() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -4,15 +4,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use http::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::Endpoint;
+use super::refusal::Body;
 
 /// Connections at once: containerd opens a handful for each image; the rest waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
@@ -20,15 +25,34 @@ const CONNECTIONS_MAX: usize = 128;
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Who answers requests of the protocol.
+pub(crate) trait Answers: Clone + Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl Answers for Endpoint {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        Self::answer(self, &request).await
+    }
+}
+
 /// Accepts connections and answers them until it is dropped.
 pub async fn serve(listener: TcpListener, endpoint: Endpoint) {
+    serve_any(listener, endpoint).await;
+}
+
+/// The same, whoever answers.
+pub(crate) async fn serve_any(listener: TcpListener, answers: impl Answers) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(slot) = slots.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _client)) => {
-                let endpoint = endpoint.clone();
+                // Answers are written whole; waiting for more only delays small ones. Failing to set it costs speed alone.
+                let _slower = stream.set_nodelay(true);
+                let answers = answers.clone();
                 tokio::spawn(async move {
-                    serve_connection(stream, endpoint).await;
+                    serve_connection(stream, answers).await;
                     drop(slot);
                 });
             }
@@ -41,12 +65,14 @@ pub async fn serve(listener: TcpListener, endpoint: Endpoint) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, endpoint: Endpoint) {
-    // Answers are written whole; waiting for more only delays small ones. Failing to set it costs speed alone.
-    let _slower = stream.set_nodelay(true);
+/// Answers one connection until it ends.
+pub(super) async fn serve_connection<S>(stream: S, answers: impl Answers)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request| {
-        let endpoint = endpoint.clone();
-        async move { Ok::<_, Infallible>(endpoint.answer::<hyper::body::Incoming>(&request).await) }
+        let answers = answers.clone();
+        async move { Ok::<_, Infallible>(answers.answer(request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -24,21 +24,21 @@ struct Fixture {
     layer: Vec<u8>,
 }
 
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     head: String,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (is, value) = line.split_once(": ")?;
             is.eq_ignore_ascii_case(name).then_some(value)
         })
     }
 
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
@@ -99,7 +99,7 @@ impl Fixture {
     }
 }
 
-fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+pub(super) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,

@@ -7,7 +7,6 @@ use axum::Router;
 use store::Store;
 use tokio::task::JoinHandle;
 
-use super::FileRoster;
 use super::control;
 use super::desk::Broker;
 use super::listen::PublicListenError;
@@ -19,6 +18,7 @@ use super::plane::Roster;
 use super::routes::Door;
 use super::tokens::Tokens;
 use crate::config::Config;
+use crate::membership::Membership;
 use crate::net::Identity;
 
 /// The public port of a master, bound and not yet answered.
@@ -34,6 +34,7 @@ impl Public {
         config: &Config,
         identity: &Identity,
         store: Store,
+        membership: Arc<Membership>,
     ) -> Result<Option<Self>, PublicListenError> {
         let Some(address) = config.listen_public else {
             return Ok(None);
@@ -44,7 +45,7 @@ impl Public {
             sealift: sealift.to_owned(),
             ..PlaneFiles::default()
         }));
-        let roster: Arc<dyn Roster> = Arc::new(FileRoster::new(&sealift.join("members.json")));
+        let roster: Arc<dyn Roster> = membership;
         let broker = Broker::start(
             config.node.clone(),
             plane.clone(),

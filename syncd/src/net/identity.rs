@@ -1,6 +1,5 @@
 //! Who this node is to its peers: certificate, key, and the authority that both sides trust.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +15,7 @@ use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::client::Resumption;
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring;
 use rustls::server::NoServerSessionStorage;
@@ -24,10 +24,13 @@ use rustls::version::TLS13;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
+use tokio::sync::watch;
 
+use super::members::MastersOnly;
 use super::members::MembersOnly;
 use super::members::name_in;
 use crate::config::Config;
+use crate::membership::Roster;
 
 /// Largest PEM file: a certificate of ours has one KiB.
 const PEM_BYTES_MAX: u64 = 64 << 10;
@@ -134,10 +137,14 @@ impl Identity {
         let certified =
             rustls::sign::CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
                 .map_err(IdentityError::Unfit)?;
+        let masters = WebPkiServerVerifier::builder_with_provider(store, provider.clone())
+            .build()
+            .map_err(IdentityError::Authority)?;
         let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13])
             .map_err(IdentityError::Unfit)?
-            .with_root_certificates(store)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(MastersOnly(masters)))
             .with_client_auth_cert(chain, key)
             .map_err(IdentityError::Unfit)?;
         client.resumption = Resumption::disabled();
@@ -155,12 +162,12 @@ impl Identity {
         self.client.clone()
     }
 
-    /// The called side's configuration; only these members get in.
+    /// The called side's configuration; only members get in, as the list says at that moment.
     pub(super) fn server(
         &self,
-        members: Arc<BTreeSet<NodeName>>,
+        roster: watch::Receiver<Arc<Roster>>,
     ) -> Result<Arc<ServerConfig>, IdentityError> {
-        let verifier = MembersOnly::new(self.server.verifier.clone(), members);
+        let verifier = MembersOnly::new(self.server.verifier.clone(), roster);
         let mut server = ServerConfig::builder_with_provider(self.server.provider.clone())
             .with_protocol_versions(&[&TLS13])
             .map_err(IdentityError::Unfit)?

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use super::*;
 use crate::ca::Authority;
 use crate::ca::Issued;
+use crate::config::Peer;
 
 /// The cluster of all authorities here: a foreign one may well claim the same.
 const CLUSTER: store::Incarnation = store::Incarnation::from_bytes([7; 16]);
@@ -46,7 +47,8 @@ async fn net(identity: &Identity, peers: &[(&str, SocketAddr)]) -> TlsNet {
             address: address.to_string(),
         })
         .collect();
-    TlsNet::bind(([127, 0, 0, 1], 0).into(), &peers, identity)
+    let roster = watch::Sender::new(Arc::new(Roster::of_peers(&peers)));
+    TlsNet::bind(([127, 0, 0, 1], 0).into(), roster.subscribe(), identity)
         .await
         .unwrap()
 }
@@ -187,4 +189,63 @@ async fn a_silent_caller_delays_no_member() {
     let met = async { tokio::join!(second.connect(&m1), first.accept()) };
     let (called, accepted) = timeout(Duration::from_secs(5), met).await.unwrap();
     assert!(called.is_ok() && accepted.is_ok());
+}
+
+#[tokio::test]
+async fn a_worker_gets_to_the_images_alone_and_never_poses_as_a_master() {
+    let authority = Authority::generate(CLUSTER).unwrap();
+    let first = first(&authority).await;
+    let mut workers = first.workers().unwrap();
+    let worker = authority.issue(&name("w1"), Role::Worker).unwrap();
+    let worker = net(
+        &identity(&authority, &worker),
+        &[("m1", first.local_addr())],
+    )
+    .await;
+    let m1 = name("m1");
+    let (called, accepted) = tokio::join!(worker.connect(&m1), workers.recv());
+    assert_eq!((called.is_ok(), accepted.unwrap().1), (true, name("w1")));
+
+    // Even under a master's name, neither as the caller nor as the called side.
+    let posing = authority.issue(&name("m2"), Role::Worker).unwrap();
+    let posing = net(
+        &identity(&authority, &posing),
+        &[("m1", first.local_addr())],
+    )
+    .await;
+    let (called, accepted) = tokio::join!(posing.connect(&m1), workers.recv());
+    assert_eq!((called.is_ok(), accepted.unwrap().1), (true, name("m2")));
+    let caller = net(&member(&authority, "m1"), &[("m2", posing.local_addr())]).await;
+    assert!(caller.connect(&name("m2")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_without_a_role_or_of_a_removed_node_learns_nothing() {
+    let authority = Authority::generate(CLUSTER).unwrap();
+    let mut members = api::members::Members::default();
+    members.admit(&name("m2"), ([127, 0, 0, 1], 1).into());
+    let roster = |members: &api::members::Members| Arc::new(Roster::of_members(members.clone()));
+    let list = watch::Sender::new(roster(&members));
+    let at = ([127, 0, 0, 1], 0).into();
+    let m1 = member(&authority, "m1");
+    let first = TlsNet::bind(at, list.subscribe(), &m1).await.unwrap();
+    let without = authority.issue_without_role(&name("m2"));
+    assert_eq!(
+        learn(&identity(&authority, &without), first.local_addr()).await,
+        b""
+    );
+
+    let worker = authority.issue(&name("w1"), Role::Worker).unwrap();
+    for (node, role) in [("m2", Role::Master), ("w1", Role::Worker)] {
+        members.remove(&name(node), role);
+    }
+    list.send_replace(roster(&members));
+    assert_eq!(
+        learn(&member(&authority, "m2"), first.local_addr()).await,
+        b""
+    );
+    assert_eq!(
+        learn(&identity(&authority, &worker), first.local_addr()).await,
+        b""
+    );
 }

@@ -69,14 +69,14 @@ impl<F: Fs, N: Net> Engine<F, N> {
     }
 
     fn copies(&self, ask: &WaitCopies) -> Copies {
-        let members = self.peers.len() + 1;
+        let members = self.others().count() + 1;
         let records = self.records_of(&ask.content);
         let content = self
             .contents
             .values()
             .find(|content| content.id == ask.content);
         let complete = content.map_or(0, |content| {
-            let peers = self.peers.iter().filter(|peer| {
+            let peers = self.others().filter(|peer| {
                 peer.is_up() && !peer.records.is_disjoint(&records) && peer.lacks(content).0 == 0
             });
             let here = peer::lacks(&self.node.holdings.blobs(), content).0 == 0;
@@ -102,11 +102,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
         let contents = self.by_id();
         Status {
             stamp: self.node.holdings.summary().stamp,
-            peers: self
-                .peers
-                .iter()
-                .map(|peer| self.peer_status(peer))
-                .collect(),
+            peers: self.peer_statuses(),
             contents: contents
                 .values()
                 .map(|content| self.content_status(content, &blobs))
@@ -139,6 +135,12 @@ impl<F: Fs, N: Net> Engine<F, N> {
             .collect()
     }
 
+    fn peer_statuses(&self) -> Vec<PeerStatus> {
+        let mut peers: Vec<_> = self.others().map(|peer| self.peer_status(peer)).collect();
+        peers.sort_by(|one, other| one.name.cmp(&other.name));
+        peers
+    }
+
     fn peer_status(&self, peer: &super::Peer) -> PeerStatus {
         let here = self.node.holdings.records();
         let mut sizes = BTreeMap::new();
@@ -162,7 +164,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
             self.settings.node.clone(),
             copy(peer::lacks(blobs, content), true),
         );
-        for peer in &self.peers {
+        for peer in self.others() {
             let known = !peer.records.is_disjoint(&records);
             let copy = if peer.is_up() {
                 copy(peer.lacks(content), known)
@@ -195,7 +197,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
             records: &here,
             up: true,
         }];
-        members.extend(self.peers.iter().map(|peer| Member {
+        members.extend(self.others().map(|peer| Member {
             name: &peer.name,
             blobs: &peer.blobs,
             records: &peer.records,

@@ -59,7 +59,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
     }
 
     fn observed(&mut self, source: usize, observed: Observed) {
-        let Some(peer) = self.peers.get_mut(source) else {
+        let Some(peer) = self.peers.get_mut(source).filter(|peer| !peer.is_gone()) else {
             return;
         };
         match observed {
@@ -179,9 +179,10 @@ impl<F: Fs, N: Net> Engine<F, N> {
 
     fn idle(&mut self, source: usize, stream: usize) {
         self.flights.remove(&(source, stream));
-        if let Some(peer) = self.peers.get_mut(source) {
-            peer.idle.push(stream);
-        }
+        let Some(peer) = self.peers.get_mut(source).filter(|peer| !peer.is_gone()) else {
+            return;
+        };
+        peer.idle.push(stream);
         if let Some(source) = self.board.sources.get_mut(source) {
             source.idle_streams += 1;
         }

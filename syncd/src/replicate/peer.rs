@@ -12,6 +12,7 @@ use api::sync::Link;
 use api::sync::NodeName;
 use bundle::Digest;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -48,6 +49,10 @@ pub(crate) struct Peer {
     /// Not to be asked for records before this.
     pub(crate) merge_after: Option<Instant>,
     pub(crate) merge_backoff: Backoff,
+    /// Those who watch it and fetch from it.
+    pub(crate) tasks: Vec<AbortHandle>,
+    /// It is no member any more. Its place stays, so that all others keep theirs.
+    is_gone: bool,
 }
 
 impl Peer {
@@ -66,12 +71,33 @@ impl Peer {
             merging: false,
             merge_after: None,
             merge_backoff,
+            tasks: Vec::new(),
+            is_gone: false,
         }
     }
 
     /// Whether it answers.
     pub(crate) fn is_up(&self) -> bool {
-        self.link == Link::Up
+        self.link == Link::Up && !self.is_gone
+    }
+
+    /// Whether it was taken out of the members.
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Takes it out of the members: nothing that it said counts, and nobody works for it.
+    pub(crate) fn expel(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+        self.is_gone = true;
+        self.link = Link::Down("not a member any more".to_owned());
+        self.blobs.clear();
+        self.records.clear();
+        self.partials.clear();
+        self.streams.clear();
+        self.idle.clear();
     }
 
     /// Takes everything that it holds. What it said before counts for nothing.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::Router;
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -21,6 +22,8 @@ use super::observe::Watch;
 use super::peer::Peer;
 use super::plan::Board;
 use super::plan::Source;
+use super::rooms::NoPlace;
+use super::rooms::Rooms;
 use super::scan;
 use super::scan::Depth;
 use super::transfer::Stream;
@@ -32,9 +35,6 @@ use crate::node::Node;
 use crate::replicate::event::Event;
 use crate::settings::Settings;
 use crate::wire::server;
-
-/// Connections that one peer may hold open to this node: its streams, its watch, and some in passing.
-const CONNECTIONS_PER_PEER_MAX: usize = 16;
 
 /// Small blobs that may wait to be stored; their bytes are bounded by the budget.
 const SMALL_WAITING: usize = 256;
@@ -77,8 +77,15 @@ impl<F: Fs, N: Net> Engine<F, N> {
         });
         let budget = room_units(settings.budget.in_flight_bytes);
         let budget = usize::try_from(budget).unwrap_or(Semaphore::MAX_PERMITS);
+        let peers: Vec<Peer> = peers.collect();
+        let rooms = Rooms::default();
+        for peer in &peers {
+            rooms.open(&peer.name);
+        }
         let engine = Self {
-            peers: peers.collect(),
+            peers,
+            rooms: Arc::new(rooms),
+            routes: Router::new(),
             budget: Arc::new(Semaphore::new(budget)),
             settings,
             node,
@@ -126,7 +133,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
     }
 
     /// Watches a peer and opens its streams.
-    fn watch(&mut self, source: usize) {
+    pub(super) fn watch(&mut self, source: usize) {
         let timing = self.settings.timing;
         let backoff = self.backoff();
         let Some(peer) = self.peers.get(source) else {
@@ -142,7 +149,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
             events: self.events.clone(),
             backoff,
         };
-        self.tasks.spawn(watch.run());
+        let mut tasks = vec![self.tasks.spawn(watch.run())];
         for number in 0..self.settings.budget.streams_per_peer {
             let (jobs, taken) = mpsc::channel(1);
             let stream = Stream {
@@ -158,7 +165,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
                 events: self.events.clone(),
                 backoff: self.backoff(),
             };
-            self.tasks.spawn(stream.run(taken));
+            tasks.push(self.tasks.spawn(stream.run(taken)));
             if let Some(peer) = self.peers.get_mut(source) {
                 peer.streams.push(jobs);
                 peer.idle.push(number);
@@ -167,19 +174,17 @@ impl<F: Fs, N: Net> Engine<F, N> {
                 source.idle_streams += 1;
             }
         }
+        if let Some(peer) = self.peers.get_mut(source) {
+            peer.tasks = tasks;
+        }
     }
 
     /// Takes connections of members and serves each until it ends.
     fn accept(&mut self) {
         let net = self.net.clone();
         let pause = self.settings.timing.backoff.0;
-        let router = server::router(self.node.clone());
-        let members = self.peers.iter();
-        let rooms = members.map(|peer| {
-            let room = Arc::new(Semaphore::new(CONNECTIONS_PER_PEER_MAX));
-            (peer.name.clone(), room)
-        });
-        let rooms: std::collections::BTreeMap<_, _> = rooms.collect();
+        let router = server::router(self.node.clone()).merge(std::mem::take(&mut self.routes));
+        let rooms = self.rooms.clone();
         self.tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -192,18 +197,23 @@ impl<F: Fs, N: Net> Engine<F, N> {
                     }
                 };
                 while connections.try_join_next().is_some() {}
-                let Some(room) = rooms.get(&peer) else {
-                    tracing::warn!(%peer, "a connection of no member is closed");
-                    continue;
-                };
-                let Ok(room) = room.clone().try_acquire_owned() else {
-                    tracing::warn!(%peer, "too many connections of one peer");
-                    continue;
+                let mut place = match rooms.enter(&peer) {
+                    Ok(place) => place,
+                    Err(NoPlace::Stranger) => {
+                        tracing::info!(%peer, "a connection of no member is closed");
+                        continue;
+                    }
+                    Err(NoPlace::Full) => {
+                        tracing::warn!(%peer, "too many connections of one peer");
+                        continue;
+                    }
                 };
                 let router = router.clone();
                 connections.spawn(async move {
-                    server::serve(stream, peer, router).await;
-                    drop(room);
+                    tokio::select! {
+                        () = server::serve(stream, peer, router) => {}
+                        () = place.closed() => {}
+                    }
                 });
             }
         });

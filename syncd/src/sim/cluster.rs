@@ -65,6 +65,7 @@ pub(super) struct Probe {
 enum Command {
     Imported(Digest),
     Suspect(Digest),
+    ReplicateWith(Vec<NodeName>),
     Status,
 }
 
@@ -217,6 +218,12 @@ impl Cluster {
     /// Lets a node read a blob again.
     pub(super) fn suspect(&self, at: usize, blob: Digest) {
         self.command(at, Command::Suspect(blob));
+    }
+
+    /// Tells a node who the other members are from now on.
+    pub(super) fn replicate_with(&self, at: usize, others: &[&str]) {
+        let others = others.iter().map(|name| name.parse().unwrap()).collect();
+        self.command(at, Command::ReplicateWith(others));
     }
 
     /// The records that imports of a release make, one for each node.
@@ -393,6 +400,7 @@ async fn obey(
     while let Some(command) = told.recv().await {
         match command {
             Command::Suspect(blob) => drop(handle.suspect(blob).await),
+            Command::ReplicateWith(others) => drop(handle.replicate_with(others).await),
             Command::Status => *status.lock().unwrap() = handle.status().await.ok(),
             Command::Imported(release) => {
                 let _stopped = handle.rescan().await;

@@ -171,3 +171,46 @@ fn status(cluster: &Cluster, at: usize) -> Option<api::sync::Status> {
     let probe = cluster.machines[at].probe.lock().unwrap();
     probe.as_ref()?.status()
 }
+
+#[test]
+fn a_member_that_goes_and_comes_back_in_the_middle_of_a_transfer_ends_complete() {
+    let mut cluster = cluster(3, 64, Vec::new());
+    let all = cluster.vendor.releases[0].blobs.len();
+    cluster.machines[0].imports.push_back(Import::new(0, 1));
+    wait(&mut cluster, |cluster| received(cluster, 1) > 0);
+    cluster.replicate_with(0, &[]);
+    cluster.replicate_with(1, &["m3"]);
+    cluster.replicate_with(2, &["m2"]);
+    let others = |cluster: &Cluster, at| {
+        let peers = status(cluster, at).map_or(Vec::new(), |status| status.peers);
+        let names = peers.into_iter().map(|peer| peer.name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    wait(&mut cluster, |cluster| {
+        others(cluster, 0).is_empty()
+            && others(cluster, 1) == ["m3"]
+            && others(cluster, 2) == ["m2"]
+    });
+    let members = |cluster: &Cluster, at| status(cluster, at).unwrap().nodes.len();
+    assert_eq!([0, 1, 2].map(|at| members(&cluster, at)), [1, 2, 2]);
+    // What was on its way to the one that is gone ends; nothing more comes from there.
+    let before = received(&cluster, 1);
+    let ends = cluster.sim.elapsed() + Duration::from_secs(10);
+    wait(&mut cluster, |cluster| cluster.sim.elapsed() > ends);
+    let after = received(&cluster, 1);
+    assert!(
+        blobs_at(&cluster, 1) < all,
+        "too early to tell: {before} {after}"
+    );
+
+    cluster.replicate_with(0, &["m2", "m3"]);
+    cluster.replicate_with(1, &["m1", "m3"]);
+    cluster.replicate_with(2, &["m1", "m2"]);
+    wait(&mut cluster, |cluster| {
+        (0..3).all(|at| blobs_at(cluster, at) == all) && others(cluster, 1) == ["m1", "m3"]
+    });
+    wait(&mut cluster, |cluster| {
+        let nodes = status(cluster, 1).map_or(Vec::new(), |status| status.nodes);
+        nodes.len() == 3 && nodes.iter().all(|node| node.safe_to_lose)
+    });
+}

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use api::members::Members;
 use api::sync::Boot;
 use api::sync::Changes;
 use api::sync::Inventory;
@@ -232,6 +233,12 @@ impl Connection {
     pub(crate) async fn nudge(&mut self, nudge: &Nudge) -> Result<(), WireError> {
         self.post("/v1/nudge", nudge).await?;
         Ok(())
+    }
+
+    /// `POST /v1/members`: what both lists say together.
+    pub(crate) async fn members(&mut self, ours: &Members) -> Result<Members, WireError> {
+        let answer = self.post("/v1/members", ours).await?;
+        self.json(answer, wire::ANSWER_BYTES_MAX).await
     }
 
     /// `GET /v1/blob/{hex}`: a range that is not empty. Exactly its bytes come, or an error.
