@@ -4,6 +4,8 @@
 //! misses its aim is said, and the command still ends well.
 
 mod building;
+mod by_hand;
+mod cluster;
 mod importing;
 mod machine;
 mod measure;
@@ -50,6 +52,8 @@ enum Part {
     Import,
     /// From one store to others.
     Receive,
+    /// From one signed file to three masters and a worker; needs root, and is measured only when asked for.
+    Cluster,
 }
 
 /// What every measurement needs.
@@ -65,6 +69,12 @@ struct Bench {
 /// Builds the programs, measures, and prints the table.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
     arguments.programs.settle()?;
+    if arguments.parts == [Part::Cluster] {
+        let mut table = Table::default();
+        cluster::run(if arguments.quick { 1 } else { 3 }, &mut table)?;
+        say!("\n{}\n\n{table}", machine::description()?);
+        return Ok(true);
+    }
     say!("other people's programs: {}", real_parts::install()?);
     let (bytes, rounds) = if arguments.quick {
         (256 << 20, 3)
@@ -83,6 +93,9 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
     }
     if wanted(Part::Receive) {
         bench.receiving()?;
+    }
+    if arguments.parts.contains(&Part::Cluster) {
+        cluster::run(rounds, &mut bench.table)?;
     }
     say!("\n{}", machine::description()?);
     say!(
