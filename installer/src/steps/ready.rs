@@ -56,11 +56,11 @@ impl Step for Ready<'_> {
         let machine = self.0.machine;
         let node = format!("node/{}", self.0.site.node);
         work.doing("waiting for the node");
-        kubectl::wait(machine, "condition=Ready", &node, "default", LIMIT)?;
+        kubectl::wait(machine, "Ready", &node, "default", LIMIT)?;
         work.doing("waiting for CoreDNS");
         kubectl::wait(
             machine,
-            "condition=Available",
+            "Available",
             "deployment/coredns",
             "kube-system",
             LIMIT,

@@ -50,11 +50,11 @@ impl Syncd<'_> {
     fn config(&self) -> String {
         let site = self.ground.site;
         let role = match site.role {
-            Role::Master => "master",
-            Role::Worker => "worker",
+            Role::Master => "",
+            Role::Worker => "role = \"worker\"\n",
         };
         format!(
-            "# Written by Sealift's installer.\nnode = \"{}\"\nrole = \"{role}\"\n",
+            "# Written by Sealift's installer.\nnode = \"{}\"\n{role}",
             site.node
         )
     }
