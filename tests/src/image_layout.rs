@@ -301,3 +301,66 @@ impl<W: Write> Write for HashingWriter<W> {
         self.inner.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tree(folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder.join("usr/bin"))?;
+        fs::write(folder.join("usr/bin/run"), "run")?;
+        fs::set_permissions(
+            folder.join("usr/bin/run"),
+            fs::Permissions::from_mode(0o755),
+        )?;
+        symlink("usr/bin", folder.join("bin"))?;
+        Ok(())
+    }
+
+    #[test]
+    fn one_tree_in_two_places_is_one_layer() -> Result<()> {
+        let scratch = tempfile::tempdir()?;
+        let mut digests = Vec::new();
+        for name in ["a", "b"] {
+            let folder = scratch.path().join(name);
+            tree(&folder)?;
+            let writer = LayoutWriter::create(&scratch.path().join(format!("layout-{name}")))?;
+            let layer = write_layer(&writer.blobs_directory(), name, |tar| {
+                append_tree(tar, &folder)
+            })?;
+            digests.push(layer.digest);
+        }
+        assert_eq!(digests.first(), digests.get(1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_layer_holds_directories_modes_and_links() -> Result<()> {
+        let scratch = tempfile::tempdir()?;
+        let folder = scratch.path().join("tree");
+        tree(&folder)?;
+        let writer = LayoutWriter::create(&scratch.path().join("layout"))?;
+        let blobs = writer.blobs_directory();
+        let layer = write_layer(&blobs, "one", |tar| append_tree(tar, &folder))?;
+        let file = File::open(blobs.join(layer.digest.to_hex()))?;
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+        let mut entries = Vec::new();
+        for entry in archive.entries()? {
+            let entry = entry?;
+            let header = entry.header();
+            let path = entry.path()?.display().to_string();
+            entries.push((path, header.entry_type(), header.mode()?, header.uid()?));
+        }
+        let wanted = [
+            ("bin", EntryType::Symlink, 0o777),
+            ("usr/", EntryType::Directory, 0o755),
+            ("usr/bin/", EntryType::Directory, 0o755),
+            ("usr/bin/run", EntryType::Regular, 0o755),
+        ];
+        let wanted = wanted.map(|(path, kind, mode)| (path.to_owned(), kind, mode, 0));
+        assert_eq!(entries, wanted);
+        Ok(())
+    }
+}
