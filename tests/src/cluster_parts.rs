@@ -126,7 +126,7 @@ pub fn hash_folder(hasher: &mut Hasher, folder: &Path) -> Result<()> {
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap_or_default();
-        hasher.update(format!("{name:?}\n").as_bytes());
+        hasher.update(format!("\"{}\"\n", name.display()).as_bytes());
         if path.is_dir() {
             hash_folder(hasher, &path)?;
         } else {

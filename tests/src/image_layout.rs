@@ -168,16 +168,16 @@ type Compressor = flate2::write::GzEncoder<HashingWriter<BufWriter<File>>>;
 pub fn write_layer(
     blobs: &Path,
     name: &str,
-    fill: impl FnOnce(&mut LayerTar) -> Result<()>,
+    content: impl FnOnce(&mut LayerTar) -> Result<()>,
 ) -> Result<Layer> {
     let temporary = blobs.join(format!(".making-{name}"));
     let file = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
     let gzip = GzBuilder::new()
         .mtime(0)
         .write(HashingWriter::new(file), Compression::fast());
-    let mut tar = tar::Builder::new(HashingWriter::new(gzip));
-    fill(&mut tar)?;
-    let (gzip, diff_id, _) = tar.into_inner()?.finish();
+    let mut archive = tar::Builder::new(HashingWriter::new(gzip));
+    content(&mut archive)?;
+    let (gzip, diff_id, _) = archive.into_inner()?.finish();
     let (file, digest, size) = gzip.finish()?.finish();
     file.into_inner().context("write the layer")?;
     fs::rename(&temporary, blobs.join(digest.to_hex()))?;

@@ -81,7 +81,7 @@ struct Image {
 pub(super) fn pack(parts: &Parts) -> Result<PathBuf> {
     let images = plan(parts)?;
     let folder = cluster_parts::folder()?;
-    let done = folder.join(format!("images-{}", key(parts, &images)?));
+    let done = folder.join(format!("images-{}", key(parts, &images)));
     if done.is_dir() {
         say!("images: unchanged, {}", done.display());
         return Ok(done);
@@ -180,7 +180,7 @@ fn of_kubeadm(name: &str, parts: &Parts, root: &Path) -> Result<Image> {
 }
 
 /// Everything that decides the bytes of the images.
-fn key(parts: &Parts, images: &[Image]) -> Result<String> {
+fn key(parts: &Parts, images: &[Image]) -> String {
     let mut hasher = Hasher::new();
     // The folders of programs and roots have the digests of their sources in their names.
     let paths: Vec<_> = parts
@@ -192,7 +192,7 @@ fn key(parts: &Parts, images: &[Image]) -> Result<String> {
     for image in images {
         hasher.update(format!("{} {} {:?}\n", image.name, image.settings, image.layers).as_bytes());
     }
-    Ok(cluster_parts::short(hasher.finish()))
+    cluster_parts::short(hasher.finish())
 }
 
 /// Writes the layout: each layer once, however many images have it, on all cores.
