@@ -59,7 +59,7 @@ fn print(socket: &Path, role: Role, ttl_s: u64, output: &Output) -> Outcome {
         request.expires_at
     ));
     output.note(format!(
-        "Take it back before:  installer join-script --revoke {}\n",
+        "Take it back before:  installer join-script --revoke {}",
         parts.token_id
     ));
     let printed = Printed {

@@ -134,6 +134,11 @@ impl Node {
         self.place.folder.join("nodes").join(&self.name)
     }
 
+    /// Its `/var` as this machine sees it, whether it runs or not; none of its files when the node has a small disk.
+    pub fn var(&self) -> PathBuf {
+        self.folder().join("var")
+    }
+
     fn fill_etc(&self, plan: &NodePlan) -> Result<()> {
         let etc = self.folder().join("upper/etc");
         let hostname = plan.hostname.as_deref().unwrap_or(&self.name);

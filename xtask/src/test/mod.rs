@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<bool> {
 }
 
 /// The suites over real clusters.
-const CLUSTER_SUITES: [&str; 2] = ["bed", "cluster"];
+const CLUSTER_SUITES: [&str; 3] = ["bed", "cluster", "cluster_faults"];
 
 /// Runs every scenario on real clusters, those included that `cargo xtask test` leaves out; tells all they say.
 pub(crate) fn scenarios(filter: Option<String>) -> Result<bool> {
