@@ -26,6 +26,9 @@ pub const API_PORT: u16 = 6443;
 /// Kubernetes' own authority, as kubeadm leaves it on every node.
 pub const CA_FILE: &str = "/etc/kubernetes/pki/ca.crt";
 
+/// Where a forwarder tells how it does.
+pub const STATUS_SOCKET: &str = "/run/sealift/endpoint.sock";
+
 /// Targets that are used; a list has one a master and one more.
 pub const TARGETS_MAX: usize = 64;
 
@@ -67,6 +70,37 @@ pub enum Kind {
     FirstMaster,
     /// Another master.
     Master,
+}
+
+/// How a forwarder does, as it tells on [`STATUS_SOCKET`] with `GET /v1/targets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Every target in order; the first that is up gets new connections.
+    pub targets: Vec<TargetReport>,
+}
+
+/// How one target does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetReport {
+    /// The target.
+    #[serde(flatten)]
+    pub target: Target,
+    /// How it stands.
+    pub state: TargetState,
+    /// Connections that go there now.
+    pub connections: usize,
+}
+
+/// How a target stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetState {
+    /// Not asked yet, or there is no authority to believe.
+    Unknown,
+    /// Ready.
+    Up,
+    /// Not ready, or not reached.
+    Down,
 }
 
 /// What the order of targets follows from.

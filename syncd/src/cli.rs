@@ -138,6 +138,14 @@ pub struct EndpointArgs {
         default_value = api::endpoint::FILE
     )]
     pub targets: PathBuf,
+    /// Socket that tells how each API server does: GET /v1/targets, GET /metrics
+    #[arg(
+        long,
+        env = "SEALIFT_STATUS",
+        value_name = "SOCKET",
+        default_value = api::endpoint::STATUS_SOCKET
+    )]
+    pub status: PathBuf,
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,

@@ -14,6 +14,7 @@ mod board;
 mod carry;
 mod orders;
 mod probe;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -116,6 +118,11 @@ impl Forwarder {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let addresses = self.listeners.iter().map(TcpListener::local_addr);
         addresses.filter_map(Result::ok).collect()
+    }
+
+    /// What answers how the targets do: `GET /v1/targets`, `GET /metrics`.
+    pub fn routes(&self) -> Router {
+        status::routes(self.board.clone())
     }
 
     /// Forwards until it is dropped.

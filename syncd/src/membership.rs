@@ -143,7 +143,9 @@ impl Membership {
             roster: watch::Sender::default(),
         };
         let members = membership.read()?;
-        membership.take_over(&members);
+        // Also where there is none: the configuration may name peers.
+        membership.tell(&members);
+        *membership.list() = members;
         Ok(Arc::new(membership))
     }
 
@@ -174,11 +176,13 @@ impl Membership {
 
     /// Reads the file again, and puts it right where it lacks something. Waits for the disk.
     pub fn reload(&self) -> Result<bool, MembershipError> {
+        // The list stays locked, so that nothing newer is overwritten.
+        let mut list = self.list();
         let found = self.read()?;
-        let is_news = self.take_over(&found);
-        let known = self.list().clone();
-        if known != found {
-            self.write(&known)?;
+        let is_news = list.merge(&found);
+        self.tell(&list);
+        if *list != found {
+            self.write(&list)?;
         }
         Ok(is_news)
     }
@@ -199,35 +203,28 @@ impl Membership {
         }
     }
 
-    /// What was changed is in force at once, and in the file; when that fails `watch_file` tries again.
+    /// What was changed is in the file before it is in force; when that fails it is in force, and `watch_file` tries again.
     fn change(&self, act: impl FnOnce(&mut Members) -> bool) -> Result<bool, MembershipError> {
         let mut list = self.list();
         if !act(&mut list) {
             return Ok(false);
         }
+        let written = self.write(&list);
         self.tell(&list);
-        self.write(&list)?;
+        written?;
         Ok(true)
-    }
-
-    fn take_over(&self, found: &Members) -> bool {
-        let mut list = self.list();
-        let is_news = list.merge(found);
-        // Also at the start, when the file is empty and only the configuration names peers.
-        self.tell(&list);
-        is_news
     }
 
     fn tell(&self, list: &Members) {
         let roster = Arc::new(Roster::new(Some(&self.me), &self.by_hand, list.clone()));
-        if list.is_removed(&self.me) {
-            tracing::warn!(node = %self.me, "this node was removed from the site: reset it, and join it again");
-        }
-        self.roster.send_if_modified(|now| {
+        let is_news = self.roster.send_if_modified(|now| {
             let is_news = *now != roster;
             *now = roster;
             is_news
         });
+        if is_news && list.is_removed(&self.me) {
+            tracing::warn!(node = %self.me, "this node was removed from the site: reset it, and join it again");
+        }
     }
 
     fn read(&self) -> Result<Members, MembershipError> {

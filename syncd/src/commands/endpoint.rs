@@ -14,6 +14,7 @@ use tokio::signal::unix::signal;
 use super::log;
 use super::tell_manager;
 use crate::cli::EndpointArgs;
+use crate::control::ControlSocket;
 use crate::endpoint::EndpointListenError;
 use crate::endpoint::Forwarder;
 use crate::endpoint::Settings;
@@ -24,6 +25,9 @@ const CONNECTIONS_MAX: usize = 1024;
 
 /// Descriptors for them: two each, and what else a process has open.
 const FILES: u64 = 4096;
+
+/// Threads that read the files and look names up; a look-up may hang for many seconds.
+const BLOCKING_THREADS_MAX: usize = 32;
 
 /// The machine does not give what a forwarder needs.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,7 @@ pub(super) fn run(arguments: EndpointArgs) -> Outcome {
     // One thread copies more than a node's API traffic ever is, and keeps the memory small.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(StartError)?;
     let done = runtime.block_on(serve(arguments));
@@ -56,6 +61,12 @@ async fn serve(arguments: EndpointArgs) -> Outcome {
     })
     .await?;
     tracing::info!(listen = ?forwarder.addresses(), "the API endpoint is open");
+    // Whoever can't be told how it does: the forwarder works all the same.
+    let told = ControlSocket::bind(&arguments.status)
+        .inspect_err(|error| tracing::warn!(%error, "how it does can't be asked"));
+    let status = told
+        .ok()
+        .map(|socket| tokio::spawn(socket.serve(forwarder.routes(), std::future::pending())));
     tell_manager(&[NotifyState::Ready]);
     tokio::select! {
         () = forwarder.run() => {}
@@ -63,6 +74,9 @@ async fn serve(arguments: EndpointArgs) -> Outcome {
         _ = interrupt.recv() => {}
     }
     tell_manager(&[NotifyState::Stopping]);
+    if let Some(status) = status {
+        status.abort();
+    }
     Ok(())
 }
 

@@ -6,7 +6,10 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
 
+use api::endpoint::Report;
 use api::endpoint::Target;
+use api::endpoint::TargetReport;
+use api::endpoint::TargetState;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -50,25 +53,14 @@ pub(super) struct Open {
 /// What is known of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Health {
-    state: State,
+    state: TargetState,
     /// Answers in a row that speak against the state.
     against: u32,
 }
 
-/// How a target stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Not asked yet: the first answer decides.
-    Unknown,
-    /// Ready.
-    Up,
-    /// Not ready.
-    Down,
-}
-
 impl Health {
     pub(super) const UNKNOWN: Self = Self {
-        state: State::Unknown,
+        state: TargetState::Unknown,
         against: 0,
     };
 
@@ -76,13 +68,13 @@ impl Health {
     #[must_use]
     pub(super) const fn after(self, is_ready: bool, timing: &Timing) -> Self {
         let (other, needed) = match (self.state, is_ready) {
-            (State::Up, true) | (State::Down, false) => {
+            (TargetState::Up, true) | (TargetState::Down, false) => {
                 return Self { against: 0, ..self };
             }
-            (State::Unknown, true) => (State::Up, 1),
-            (State::Unknown, false) => (State::Down, 1),
-            (State::Up, false) => (State::Down, timing.fall),
-            (State::Down, true) => (State::Up, timing.rise),
+            (TargetState::Unknown, true) => (TargetState::Up, 1),
+            (TargetState::Unknown, false) => (TargetState::Down, 1),
+            (TargetState::Up, false) => (TargetState::Down, timing.fall),
+            (TargetState::Down, true) => (TargetState::Up, timing.rise),
         };
         let against = self.against + 1;
         if against < needed {
@@ -164,7 +156,7 @@ impl Board {
                 cut: entry.way.cut.subscribe(),
             })
             .collect();
-        ways.sort_by_key(|open| open.way.state() != State::Up);
+        ways.sort_by_key(|open| open.way.state() != TargetState::Up);
         ways
     }
 
@@ -176,12 +168,12 @@ impl Board {
     /// Ends the connections of whoever has fallen, where another is ready to take them.
     fn settle(&self) {
         let entries = self.lock();
-        let states: Vec<State> = entries.iter().map(|entry| entry.way.state()).collect();
-        if !states.contains(&State::Up) {
+        let states: Vec<TargetState> = entries.iter().map(|entry| entry.way.state()).collect();
+        if !states.contains(&TargetState::Up) {
             return;
         }
         for (entry, state) in entries.iter().zip(states) {
-            if state == State::Down {
+            if state == TargetState::Down {
                 entry
                     .way
                     .cut
@@ -190,11 +182,17 @@ impl Board {
         }
     }
 
-    /// Every target and how it stands, in order.
-    #[cfg(test)]
-    pub(super) fn states(&self) -> Vec<State> {
+    /// Every target and how it does, in order.
+    pub(super) fn report(&self) -> Report {
         let entries = self.lock();
-        entries.iter().map(|entry| entry.way.state()).collect()
+        let targets = entries.iter().map(|entry| TargetReport {
+            target: entry.target.clone(),
+            state: entry.way.state(),
+            connections: entry.way.cut.receiver_count(),
+        });
+        Report {
+            targets: targets.collect(),
+        }
     }
 
     fn kind_of(&self, way: &Way) -> Option<api::endpoint::Kind> {
@@ -241,7 +239,7 @@ impl Way {
         self.host == host && self.port == port
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> TargetState {
         self.health().state
     }
 

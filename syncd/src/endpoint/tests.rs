@@ -9,6 +9,7 @@ use std::time::Instant;
 use api::endpoint::Endpoint;
 use api::endpoint::Kind;
 use api::endpoint::Target;
+use api::endpoint::TargetState;
 use http::Request;
 use http::Response;
 use hyper::service::service_fn;
@@ -27,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::board::Health;
-use super::board::State;
+
 use super::*;
 
 const NAME: &str = "api.abcdefghij.sealift.internal";
@@ -222,8 +223,13 @@ async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
-async fn until_states(board: &Board, states: &[State]) {
-    until(async || board.states() == states).await;
+fn states(board: &Board) -> Vec<TargetState> {
+    let targets = board.report().targets.into_iter();
+    targets.map(|target| target.state).collect()
+}
+
+async fn until_states(board: &Board, wanted: &[TargetState]) {
+    until(async || states(board) == wanted).await;
 }
 
 #[test]
@@ -249,18 +255,26 @@ async fn the_first_that_is_ready_gets_the_connection_and_gets_it_back() {
     let (one, two) = (cluster.server(1).await, cluster.server(2).await);
     cluster.write(&[one.address, two.address]);
     let (at, board) = cluster.forwarder(QUICK).await;
-    until_states(&board, &[State::Up, State::Up]).await;
+    until_states(&board, &[TargetState::Up, TargetState::Up]).await;
     assert_eq!(new_one(at).await, Some(1));
 
     one.health.unready.store(true, Ordering::Relaxed);
-    until_states(&board, &[State::Down, State::Up]).await;
+    until_states(&board, &[TargetState::Down, TargetState::Up]).await;
     let mut long = TcpStream::connect(at).await.unwrap();
     assert_eq!(who(&mut long).await, Some(2));
 
     one.health.unready.store(false, Ordering::Relaxed);
-    until_states(&board, &[State::Up, State::Up]).await;
+    until_states(&board, &[TargetState::Up, TargetState::Up]).await;
     assert_eq!(new_one(at).await, Some(1));
     assert_eq!(who(&mut long).await, Some(2), "it goes on where it is");
+    let open = |board: &Board| {
+        board
+            .report()
+            .targets
+            .into_iter()
+            .map(|target| target.connections)
+    };
+    until(async || open(&board).eq([0, 1])).await;
 }
 
 #[tokio::test]
@@ -269,7 +283,7 @@ async fn a_frozen_server_loses_its_connections_within_three_seconds() {
     let (one, two) = (cluster.server(1).await, cluster.server(2).await);
     cluster.write(&[one.address, two.address]);
     let (at, board) = cluster.forwarder(Timing::default()).await;
-    until_states(&board, &[State::Up, State::Up]).await;
+    until_states(&board, &[TargetState::Up, TargetState::Up]).await;
     let mut watch = TcpStream::connect(at).await.unwrap();
     assert_eq!(who(&mut watch).await, Some(1));
 
@@ -295,11 +309,11 @@ async fn a_dead_server_is_passed_over_at_once() {
         ..QUICK
     };
     let (at, board) = cluster.forwarder(slow).await;
-    until_states(&board, &[State::Up, State::Up]).await;
+    until_states(&board, &[TargetState::Up, TargetState::Up]).await;
     // The listener goes with the task.
     one.serving.abort();
     until(async || new_one(at).await == Some(2)).await;
-    assert_eq!(board.states(), [State::Up, State::Up]);
+    assert_eq!(states(&board), [TargetState::Up, TargetState::Up]);
 }
 
 #[tokio::test]
@@ -308,7 +322,7 @@ async fn another_list_cuts_no_connection() {
     let (one, two) = (cluster.server(1).await, cluster.server(2).await);
     cluster.write(&[one.address]);
     let (at, board) = cluster.forwarder(QUICK).await;
-    until_states(&board, &[State::Up]).await;
+    until_states(&board, &[TargetState::Up]).await;
     let mut watch = TcpStream::connect(at).await.unwrap();
     assert_eq!(who(&mut watch).await, Some(1));
 
@@ -316,7 +330,7 @@ async fn another_list_cuts_no_connection() {
     until(async || new_one(at).await == Some(2)).await;
     assert_eq!(who(&mut watch).await, Some(1));
     cluster.write(&[two.address]);
-    until_states(&board, &[State::Up]).await;
+    until_states(&board, &[TargetState::Up]).await;
     assert_eq!(who(&mut watch).await, Some(1));
 
     durable(&cluster.file(), b"not a list");
@@ -338,7 +352,7 @@ async fn while_nobody_is_ready_the_first_that_listens_is_taken() {
     drop(nobody);
     cluster.write(&[free, one.address, two.address]);
     let (at, board) = cluster.forwarder(QUICK).await;
-    until(async || board.states().len() == 3).await;
+    until(async || states(&board).len() == 3).await;
     let mut kubeadm = TcpStream::connect(at).await.unwrap();
     assert_eq!(who(&mut kubeadm).await, Some(1));
     assert_eq!(
@@ -348,7 +362,11 @@ async fn while_nobody_is_ready_the_first_that_listens_is_taken() {
     );
 
     std::fs::rename(&hidden, &ca).unwrap();
-    until_states(&board, &[State::Down, State::Down, State::Up]).await;
+    until_states(
+        &board,
+        &[TargetState::Down, TargetState::Down, TargetState::Up],
+    )
+    .await;
     assert_eq!(new_one(at).await, Some(2));
     until(async || who(&mut kubeadm).await.is_none()).await;
 }
@@ -361,6 +379,10 @@ async fn a_server_of_another_cluster_is_never_ready() {
     let one = cluster.server(1).await;
     cluster.write(&[stranger.address, other.address, one.address]);
     let (at, board) = cluster.forwarder(QUICK).await;
-    until_states(&board, &[State::Down, State::Down, State::Up]).await;
+    until_states(
+        &board,
+        &[TargetState::Down, TargetState::Down, TargetState::Up],
+    )
+    .await;
     assert_eq!(new_one(at).await, Some(1));
 }

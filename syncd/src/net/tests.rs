@@ -215,8 +215,8 @@ async fn a_worker_gets_to_the_images_alone_and_never_poses_as_a_master() {
     .await;
     let (called, accepted) = tokio::join!(posing.connect(&m1), workers.recv());
     assert_eq!((called.is_ok(), accepted.unwrap().1), (true, name("m2")));
-    let caller = net(&member(&authority, "m1"), &[("m2", posing.local_addr())]).await;
-    assert!(caller.connect(&name("m2")).await.is_err());
+    let deceived = net(&member(&authority, "m1"), &[("m2", posing.local_addr())]).await;
+    assert!(deceived.connect(&name("m2")).await.is_err());
 }
 
 #[tokio::test]
