@@ -6,8 +6,10 @@ mod copies;
 mod first_master;
 mod joining;
 mod lost_master;
+mod numbers;
 mod outside;
 mod refusals;
+mod secrets;
 mod story;
 
 use std::process::ExitCode;
@@ -19,7 +21,7 @@ use tests::scenarios::When;
 use self::story::Story;
 
 /// In the order in which they run.
-const SCENARIOS: [Scenario<Story>; 9] = [
+const SCENARIOS: [Scenario<Story>; 11] = [
     Scenario {
         name: "one_file_makes_a_first_master_on_which_dns_and_the_application_answer",
         when: When::Always,
@@ -49,6 +51,16 @@ const SCENARIOS: [Scenario<Story>; 9] = [
         name: "images_have_their_own_names_and_what_a_node_needs_is_pinned",
         when: When::Always,
         run: copies::images,
+    },
+    Scenario {
+        name: "no_secret_is_in_a_process_list_a_log_or_a_config_map",
+        when: When::Always,
+        run: secrets::are_nowhere,
+    },
+    Scenario {
+        name: "syncd_and_the_forwarder_take_at_most_60_mib_of_a_node",
+        when: When::Always,
+        run: numbers::memory,
     },
     Scenario {
         name: "a_machine_that_another_is_already_is_refused_by_the_masters",

@@ -1,6 +1,7 @@
 //! How far the shared site has come; each stage is reached once, whoever needs it first.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -17,6 +18,8 @@ use tests::real_site::RealSite;
 use tests::real_site::at_once;
 use tests::real_site::wait_for_nodes;
 use tests::scenarios::step;
+
+use crate::secrets::watching_commands;
 
 /// The machines of the finished cluster, sorted.
 pub(crate) const NODES: [&str; 4] = ["m1", "m2", "m3", "w1"];
@@ -41,6 +44,10 @@ pub(crate) struct Story {
     reached: Option<Stage>,
     /// What was being brought about, when it has failed.
     failed: Option<Stage>,
+    /// Tokens of the scripts that were pasted.
+    tokens: Vec<String>,
+    /// Command lines that were seen on all machines while others joined.
+    commands: BTreeSet<String>,
 }
 
 /// Why there can be no cluster on this machine.
@@ -70,6 +77,16 @@ impl Story {
     /// Remembers a machine.
     pub(crate) fn add(&mut self, node: Node) {
         self.nodes.insert(node.name.clone(), node);
+    }
+
+    /// Tokens of the scripts that were pasted.
+    pub(crate) fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
+    /// Command lines that were seen on all machines while others joined.
+    pub(crate) const fn commands(&self) -> &BTreeSet<String> {
+        &self.commands
     }
 
     /// A site with one master; gives it.
@@ -120,22 +137,40 @@ impl Story {
             site.install(&m1, "ha --yes")?.succeeded()
         })?;
         let [m2, m3, w1] = step("m2, m3 and w1 boot", || site.machines(["m2", "m3", "w1"]))?;
-        let script = step("m1: installer join-script --master", || {
+        let masters = step("m1: installer join-script --master", || {
             site.join_script(&m1, Becoming::Master)
         })?;
-        step("m2 and m3 join at the same instant", || {
-            let pastes = [&m2, &m3].map(|node| || RealSite::paste(node, &script)?.succeeded());
-            let joins = at_once(pastes.into());
-            joins.into_iter().collect::<Result<Vec<_>>>()
+        let workers = site.join_script(&m1, Becoming::Worker)?;
+        let ((), commands) = watching_commands(|| {
+            step("m2 and m3 join at the same instant", || {
+                let pastes = [&m2, &m3].map(|node| || RealSite::paste(node, &masters)?.succeeded());
+                at_once(pastes.into())
+                    .into_iter()
+                    .try_for_each(|join| join.map(drop))
+            })?;
+            step("w1 joins", || {
+                RealSite::paste(&w1, &workers)?.succeeded().map(drop)
+            })
         })?;
-        let script = site.join_script(&m1, Becoming::Worker)?;
-        step("w1 joins", || RealSite::paste(&w1, &script)?.succeeded())?;
         step("every node is Ready", || wait_for_nodes(&m1, &NODES))?;
+        self.commands = commands;
+        self.tokens = [&masters, &workers]
+            .iter()
+            .filter_map(|script| token_of(script))
+            .collect();
         for node in [m2, m3, w1] {
             self.add(node);
         }
         Ok(())
     }
+}
+
+/// The secret that a join script carries.
+fn token_of(script: &str) -> Option<String> {
+    let line = script
+        .lines()
+        .find_map(|line| line.strip_prefix("Authorization: Bearer "));
+    line.map(|token| token.trim().to_owned())
 }
 
 /// Waits until a look succeeds; what it saw last is in the message when it never does.
