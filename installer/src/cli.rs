@@ -62,6 +62,10 @@ pub enum Command {
     Install(InstallArgs),
     /// Check whether this machine can become a node, and change nothing.
     Preflight(PreflightArgs),
+    /// Join the cluster that a join script names; the script runs this.
+    ///
+    /// Killed anywhere, the same script goes on. A machine that has joined already is left as it is.
+    Join(JoinArgs),
     /// Print the script that makes another machine a node: paste it there, as root.
     ///
     /// Run it on any master. The script needs nothing but curl on the new machine; it carries a join token, which ends
@@ -193,6 +197,20 @@ pub struct JoinScriptArgs {
         default_value = "/run/sealift/syncd.sock"
     )]
     pub control: PathBuf,
+}
+
+/// `installer join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// What the join script has written: the masters, their authority and the token.
+    #[arg(long, value_name = "FILE")]
+    pub request: PathBuf,
+    /// Address of this machine that other nodes reach it by; the one that leads to the default route when absent.
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Go on although this check fails; may be given again.
+    #[arg(long, value_name = "ID")]
+    pub ignore: Vec<String>,
 }
 
 /// What a machine is to become.

@@ -3,6 +3,7 @@
 mod import;
 mod inspect;
 mod install;
+mod join;
 mod join_script;
 mod preflight;
 mod trust;
@@ -32,6 +33,7 @@ pub(crate) fn run(arguments: &Cli, output: &Output) -> Outcome {
         Command::Inspect(inspect) => inspect::run(store, inspect, output),
         Command::Import(import) => import::run(store, import, output),
         Command::Install(install) => install::run(store, install, output),
+        Command::Join(join) => join::run(store, join, output),
         Command::Preflight(preflight) => preflight::run(store, preflight, output),
         Command::JoinScript(script) => join_script::run(script, output),
     }

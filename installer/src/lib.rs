@@ -5,6 +5,7 @@
 pub mod cli;
 mod clock;
 mod commands;
+mod join;
 mod machine;
 pub mod observe;
 mod place;

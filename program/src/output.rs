@@ -301,12 +301,12 @@ fn checked(step: &str, summary: &str, elapsed: Duration) -> String {
     } else {
         format!("{seconds:.1} s")
     };
-    let line = format!("  ✓ {:<14} {:<52} {took:>7}", escape(step), escape(summary));
+    let line = format!("  ✓ {:<15} {:<52} {took:>7}", escape(step), escape(summary));
     line.trim_end().to_owned()
 }
 
 fn new_wait(name: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("  … {prefix:<14} {msg}  {elapsed}")
+    let style = ProgressStyle::with_template("  … {prefix:<15} {msg}  {elapsed}")
         .unwrap_or_else(|_error| ProgressStyle::default_spinner());
     let bar = ProgressBar::new_spinner().with_style(style);
     bar.set_prefix(name.to_owned());

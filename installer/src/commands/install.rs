@@ -194,7 +194,7 @@ impl Install<'_> {
 
 fn cluster_steps<'a>(ground: &'a Ground<'a>, life: String) -> Vec<Box<dyn Step + 'a>> {
     vec![
-        Box::new(steps::NodeFiles(ground)),
+        Box::new(steps::NodeFiles { ground, only: None }),
         Box::new(steps::Kernel(ground)),
         Box::new(steps::Containerd(ground)),
         Box::new(steps::Syncd {

@@ -13,7 +13,6 @@ pub(crate) use program::ProgramError;
 pub(crate) use program::Programs;
 pub(crate) use program::Ran;
 pub(crate) use program::RealPrograms;
-pub(crate) use wait::NotInTime;
 pub(crate) use wait::wait_for;
 
 /// Where the installer keeps what is its own on a node.

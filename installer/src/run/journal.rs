@@ -195,22 +195,10 @@ impl Journal {
         stopped
     }
 
-    /// Whether a step was ever begun here since it was last undone.
-    pub(crate) fn has_started(&self, step: &str) -> bool {
-        let begun = |record: &Record| matches!(record, Record::Started { step: begun, .. } if begun == step);
-        self.since_undone(step).any(begun)
-    }
-
     /// Whether a fact was noted about a step since it was last undone.
     pub(crate) fn has_note(&self, step: &str, fact: &str) -> bool {
         let wanted = Record::note(step, fact);
         self.since_undone(step).any(|record| *record == wanted)
-    }
-
-    /// Whether a step was done from this input.
-    pub(crate) fn was_done(&self, step: &str, input: &Digest) -> bool {
-        let done = Record::done(step, *input);
-        self.since_undone(step).any(|record| *record == done)
     }
 
     fn since_undone(&self, step: &str) -> impl Iterator<Item = &Record> {

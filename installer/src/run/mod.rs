@@ -21,11 +21,8 @@ use program::Outcome;
 use program::Output;
 
 pub(crate) use journal::Journal;
-pub(crate) use journal::JournalError;
 pub(crate) use journal::Record;
-pub(crate) use journal::Stopped;
 pub(crate) use lock::Turn;
-pub(crate) use lock::TurnError;
 
 /// One idempotent action.
 pub(crate) trait Step {
@@ -77,6 +74,19 @@ pub(crate) fn apply(
     journal: &mut Journal,
     output: &Output,
 ) -> Outcome<Done> {
+    let done = apply_part(steps, journal, output)?;
+    if done.applied > 0 || journal.stopped().is_some() {
+        journal.write(&Record::Finished)?;
+    }
+    Ok(done)
+}
+
+/// The same for the steps that a run begins with; others follow.
+pub(crate) fn apply_part(
+    steps: &[Box<dyn Step + '_>],
+    journal: &mut Journal,
+    output: &Output,
+) -> Outcome<Done> {
     let mut done = Done::default();
     for step in steps {
         if one(step.as_ref(), journal, output).map_err(changed)? {
@@ -84,9 +94,6 @@ pub(crate) fn apply(
         } else {
             done.found += 1;
         }
-    }
-    if done.applied > 0 || journal.stopped().is_some() {
-        journal.write(&Record::Finished)?;
     }
     Ok(done)
 }

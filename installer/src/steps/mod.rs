@@ -27,7 +27,6 @@ pub(crate) use applications::Chart;
 pub(crate) use applications::Manifest;
 pub(crate) use cluster_record::ClusterRecord;
 pub(crate) use containerd::Containerd;
-pub(crate) use control_plane::CONTROL_PLANE;
 pub(crate) use control_plane::ControlPlane;
 pub(crate) use images::Images;
 pub(crate) use import::Import;
@@ -46,6 +45,7 @@ use crate::observe::Features;
 use crate::render::kubeadm::Versions;
 
 /// What every step stands on.
+#[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
     /// The machine.
     pub(crate) machine: &'a Machine,

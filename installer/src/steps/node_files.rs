@@ -20,7 +20,11 @@ use crate::run::Step;
 use crate::run::Work;
 
 /// Places node files.
-pub(crate) struct NodeFiles<'a>(pub(crate) &'a Ground<'a>);
+pub(crate) struct NodeFiles<'a> {
+    pub(crate) ground: &'a Ground<'a>,
+    /// Of this role alone, where the others come later.
+    pub(crate) only: Option<FileRole>,
+}
 
 /// Bytes of a blob that are not the vendor's.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +67,22 @@ pub(crate) fn of_platform<'a>(
 
 impl NodeFiles<'_> {
     fn files(&self) -> impl Iterator<Item = &NodeFile> {
-        of_platform(&self.0.index.files, self.0.platform)
+        let files = of_platform(&self.ground.index.files, self.ground.platform);
+        files.filter(|file| self.only.is_none_or(|only| only == file.role))
+    }
+
+    /// Files that are not there as they were signed.
+    pub(crate) fn wrong(&self) -> impl Iterator<Item = &NodeFile> {
+        self.files().filter(|file| !self.is_right(file))
     }
 
     fn is_right(&self, file: &NodeFile) -> bool {
-        let size = self.0.index.blob(&file.digest).map_or(0, |blob| blob.size);
-        self.0
+        let size = self
+            .ground
+            .index
+            .blob(&file.digest)
+            .map_or(0, |blob| blob.size);
+        self.ground
             .machine
             .holds_blob(&place(file), size, &file.digest, mode(file))
     }
@@ -87,7 +101,10 @@ const fn mode(file: &NodeFile) -> Mode {
 
 impl Step for NodeFiles<'_> {
     fn id(&self) -> &'static str {
-        "node-files"
+        match self.only {
+            None => "node-files",
+            Some(_role) => "first-file",
+        }
     }
 
     fn input(&self) -> Digest {
@@ -106,7 +123,10 @@ impl Step for NodeFiles<'_> {
             }
             number += 1;
         }
-        let version = &self.0.versions.kubernetes;
+        if self.only.is_some() {
+            return Ok(Some(format!("{number} file, as signed")));
+        }
+        let version = &self.ground.versions.kubernetes;
         Ok(Some(format!(
             "Kubernetes {version}, {number} files, each as signed"
         )))
@@ -119,12 +139,12 @@ impl Step for NodeFiles<'_> {
                 continue;
             }
             work.doing(&place);
-            let reader = self.0.blobs.open(&file.digest).map_err(|source| {
+            let reader = self.ground.blobs.open(&file.digest).map_err(|source| {
                 program::FileError::new("read the blob for", place.as_ref(), source)
             })?;
-            self.0.machine.place(&place, reader, mode(file))?;
+            self.ground.machine.place(&place, reader, mode(file))?;
             if !self.is_right(file) {
-                self.0.machine.remove(&place)?;
+                self.ground.machine.remove(&place)?;
                 return Err(WrongBytes {
                     path: place,
                     digest: file.digest,

@@ -50,11 +50,11 @@ impl Syncd<'_> {
     fn config(&self) -> String {
         let site = self.ground.site;
         let role = match site.role {
-            Role::Master => "",
-            Role::Worker => "role = \"worker\"\n",
+            Role::Master => "master",
+            Role::Worker => "worker",
         };
         format!(
-            "# Written by Sealift's installer.\nnode = \"{}\"\n{role}",
+            "# Written by Sealift's installer.\nnode = \"{}\"\nrole = \"{role}\"\n",
             site.node
         )
     }

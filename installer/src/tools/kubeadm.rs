@@ -78,6 +78,24 @@ pub(crate) fn join(machine: &Machine, config: &str) -> Result<(), ProgramError> 
     machine.run(&call.within(LIMIT)).map(drop)
 }
 
+/// Does what `join` does after this node's etcd has become a voter; each phase may be done again.
+pub(crate) fn finish_join(machine: &Machine, config: &str) -> Result<(), ProgramError> {
+    let call = Call::new("kubeadm", ["join", "--config", config, "--skip-phases"])
+        .arg("preflight,control-plane-prepare,check-etcd,kubelet-start,etcd-join");
+    machine.run(&call.within(LIMIT)).map(drop)
+}
+
+/// Takes back what a try of `join` has made on this machine; etcd's membership is the broker's business.
+pub(crate) fn reset_join(machine: &Machine) -> Result<(), ProgramError> {
+    let call = Call::new(
+        "kubeadm",
+        ["reset", "--force", "--skip-phases=remove-etcd-member"],
+    );
+    machine
+        .run(&call.within(Duration::from_secs(300)))
+        .map(drop)
+}
+
 /// Takes back what `init` or `join` has made on this machine.
 pub(crate) fn reset(machine: &Machine) -> Result<(), ProgramError> {
     let call = Call::new("kubeadm", ["reset", "--force"]);

@@ -62,13 +62,6 @@ pub(crate) fn restart(machine: &Machine, name: &str) -> Result<(), ProgramError>
         .map(drop)
 }
 
-/// Stops a unit.
-pub(crate) fn stop(machine: &Machine, name: &str) -> Result<(), ProgramError> {
-    machine
-        .run(&Call::new("systemctl", ["stop", name]).within(START_LIMIT))
-        .map(drop)
-}
-
 fn path(name: &str) -> String {
     format!("{}/{name}", units::DIRECTORY)
 }
