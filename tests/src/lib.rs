@@ -6,6 +6,7 @@ pub mod bed;
 pub mod cluster;
 pub mod cluster_bundle;
 pub mod cluster_parts;
+pub mod control_plane;
 pub mod corpus;
 pub mod hostile;
 pub mod image_layout;
