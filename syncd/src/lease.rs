@@ -13,6 +13,7 @@
 //! What it must never do: read a time in a lease to decide anything.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -76,9 +77,9 @@ pub enum Taken {
     /// It is ours.
     Ours {
         /// The right.
-        held: Held,
-        /// The lease of a holder that was silent for too long, whose work has to be cleaned up.
-        dead: Option<Box<Lease>>,
+        held: Box<Held>,
+        /// The lease as it was: free, somebody's who was silent for too long and has to be cleaned up after, or our own.
+        before: Box<Lease>,
     },
     /// Somebody else's.
     Theirs(Box<Lease>),
@@ -125,9 +126,8 @@ impl Watched {
     }
 
     /// Forgets leases that are not among these any more.
-    pub fn keep_only<'a>(&mut self, names: impl Iterator<Item = &'a str> + Clone) {
-        self.seen
-            .retain(|name, _| names.clone().any(|kept| kept == name));
+    pub fn keep_only(&mut self, names: &BTreeSet<&str>) {
+        self.seen.retain(|name, _| names.contains(name.as_str()));
     }
 }
 
@@ -155,12 +155,12 @@ pub async fn take(
     };
     match written {
         Ok(lease) => Ok(Taken::Ours {
-            held: Held {
+            held: Box::new(Held {
                 lease,
                 renewed: begun,
                 pace,
-            },
-            dead: is_theirs.then(|| Box::new(before)),
+            }),
+            before: Box::new(before),
         }),
         Err(error) if error.is_conflict() => {
             let now: Option<Lease> = kubernetes.read(&lease(name)).await?;
@@ -203,6 +203,12 @@ impl Held {
     /// Whether it is time to renew it.
     pub fn is_due(&self) -> bool {
         self.renewed.elapsed() >= self.pace.renew
+    }
+
+    /// Notes a fact for a successor; it is told with the next renewal.
+    pub fn note(&mut self, key: &str, text: &str) {
+        let annotations = &mut self.lease.metadata.annotations;
+        annotations.insert(key.to_owned(), text.to_owned());
     }
 
     /// Renews it, and says what the holder does now.
@@ -330,7 +336,7 @@ mod tests {
 
     fn ours(taken: Taken) -> Held {
         match taken {
-            Taken::Ours { held, .. } => held,
+            Taken::Ours { held, .. } => *held,
             Taken::Theirs(lease) => panic!("it is held by {:?}", lease.holder()),
         }
     }
@@ -364,11 +370,11 @@ mod tests {
         let dead = loop {
             match wanted(&api.client, &claim("m3", "m3"), &mut watched).await {
                 Taken::Theirs(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                Taken::Ours { dead, .. } => break dead,
+                Taken::Ours { before, .. } => break before,
             }
         };
         assert!(seen.elapsed() >= QUICK.duration);
-        assert_eq!(dead.unwrap().holder(), Some("m2"));
+        assert_eq!(dead.holder(), Some("m2"));
         assert_eq!(held.renew(&api.client, "too late").await, Renewal::Lost);
     }
 
@@ -388,7 +394,7 @@ mod tests {
         let mut held = ours(wanted(&api.client, &claim("m2", "m1"), &mut Watched::default()).await);
         api.fail(true);
         assert_eq!(held.renew(&api.client, "").await, Renewal::Unsure);
-        held.renewed = Instant::now() - QUICK.duration;
+        held.renewed = Instant::now().checked_sub(QUICK.duration).unwrap();
         assert!(!held.is_ours());
         assert_eq!(held.renew(&api.client, "").await, Renewal::Lost);
     }

@@ -109,17 +109,35 @@ impl ControlPlane {
     pub fn members(&self) -> Result<Vec<Member>> {
         let listed = self.etcdctl(&["member", "list", "--hex", "-w", "json"])?;
         let listed: Value = serde_json::from_str(&listed.stdout)?;
-        let members = listed["members"].as_array().context("a list of members")?;
+        let members = listed
+            .pointer("/members")
+            .and_then(Value::as_array)
+            .context("a list of members")?;
         members
             .iter()
             .map(|member| {
-                let id = member["ID"].as_str().map(str::to_owned);
+                let id = member
+                    .pointer("/ID")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned);
                 // Numbers beyond 2^53 are written as text by some versions only.
-                let id = id.or_else(|| member["ID"].as_u64().map(|id| format!("{id:x}")));
+                let id = id.or_else(|| {
+                    member
+                        .pointer("/ID")
+                        .and_then(Value::as_u64)
+                        .map(|id| format!("{id:x}"))
+                });
                 Ok(Member {
                     id: id.context("a member's number")?,
-                    name: member["name"].as_str().unwrap_or_default().to_owned(),
-                    is_learner: member["isLearner"].as_bool().unwrap_or(false),
+                    name: member
+                        .pointer("/name")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned(),
+                    is_learner: member
+                        .pointer("/isLearner")
+                        .and_then(Value::as_bool)
+                        .unwrap_or(false),
                 })
             })
             .collect()
@@ -185,10 +203,11 @@ impl ControlPlane {
 
     /// Makes a ready node, as its kubelet would; its machine id is its name in capitals.
     pub fn make_node(&self, name: &str, address: Ipv4Addr, is_master: bool) -> Result<()> {
-        let mut labels = json!({});
-        if is_master {
-            labels["node-role.kubernetes.io/control-plane"] = json!("");
-        }
+        let labels = if is_master {
+            json!({ "node-role.kubernetes.io/control-plane": "" })
+        } else {
+            json!({})
+        };
         let node = json!({
             "apiVersion": "v1",
             "kind": "Node",

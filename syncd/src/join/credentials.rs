@@ -106,6 +106,8 @@ async fn share_certificates(plane: &Plane, kubernetes: &Kubernetes) -> Result<St
     let cluster_configuration = kept
         .and_then(|kept| kept.data.get("ClusterConfiguration").cloned())
         .ok_or_else(|| JoinError::Unknown("kubeadm's ClusterConfiguration".to_owned()))?;
+    // Of a try whose daemon has died: kubeadm would put the new ones in their place and leave the owner's token.
+    remove_shared_certificates(kubernetes).await?;
     let here = site::read_node(&plane.files.sealift)?;
     let key = hex::encode(rand::random::<[u8; 32]>());
     let upload = Upload {

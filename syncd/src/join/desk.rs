@@ -86,7 +86,8 @@ struct Holding {
 
 enum Stage {
     Preparing,
-    Going(Credentials),
+    /// Without credentials when another daemon has told them; they are minted anew when they are asked for.
+    Going(Option<Credentials>),
     Clearing(Instant),
 }
 

@@ -3,6 +3,7 @@
 //! A waiting machine renews its place by asking, through whichever daemon it asks. A place that nobody renews is passed
 //! over and removed, by the monotonic clock of whoever watched it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::kubernetes::KubernetesError;
 use crate::kubernetes::Lease;
 use crate::kubernetes::lease;
 use crate::kubernetes::leases;
+use crate::lease::CONTROL_PLANE_CHANGE;
 use crate::lease::DOING;
 use crate::lease::Watched;
 use crate::lease::micro_time;
@@ -93,6 +95,9 @@ pub(super) async fn waiting(
 ) -> Result<Vec<Trial>, KubernetesError> {
     let label = format!("{LABEL}={WAITING}");
     let places: Vec<Lease> = kubernetes.list(&leases(), &label).await?;
+    let mut names: BTreeSet<&str> = [CONTROL_PLANE_CHANGE].into();
+    names.extend(places.iter().map(|place| place.metadata.name.as_str()));
+    watched.keep_only(&names);
     let now = Instant::now();
     let mut alive = Vec::new();
     for place in places {

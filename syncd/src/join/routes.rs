@@ -137,7 +137,7 @@ impl Door {
 
     fn failures_of(&self, from: IpAddr) -> u32 {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.get(&from).map_or(0, |known| known.left())
+        failures.get(&from).map_or(0, Failures::left)
     }
 
     fn note_failure(&self, from: IpAddr) {
@@ -145,7 +145,7 @@ impl Door {
         if failures.len() >= ADDRESSES_MAX {
             failures.clear();
         }
-        let count = failures.get(&from).map_or(0, |known| known.left());
+        let count = failures.get(&from).map_or(0, Failures::left);
         let last = Instant::now();
         let count = count.saturating_add(1);
         failures.insert(from, Failures { count, last });

@@ -19,6 +19,12 @@ pub(super) const ATTEMPT: &str = "sealift.io/join-attempt";
 /// Annotation: the node's address.
 pub(super) const ADDRESS: &str = "sealift.io/join-address";
 
+/// Annotation of the lease: the machine has been told to go, so what etcd shows of it is its own work and no leftover.
+pub(super) const STAGE: &str = "sealift.io/join-stage";
+
+/// The value of [`STAGE`].
+pub(super) const GOING: &str = "going";
+
 /// What has to be known of a try to clean up after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trial {

@@ -7,6 +7,7 @@ use api::join::Role;
 use api::join::TurnWish;
 
 use super::Desk;
+use super::Holding;
 use super::Stage;
 use crate::join::after;
 use crate::join::credentials;
@@ -80,20 +81,14 @@ impl Desk {
             doing: "is looked at from outside".to_owned(),
             facts: trial.facts(),
         };
-        if let lease::Taken::Ours { held, .. } = self.take(kubernetes, &claim).await? {
-            self.holding = Some(super::Holding {
-                wish: TurnWish {
-                    who: trial.who,
-                    address: trial.address,
-                    machine_id: String::new(),
-                    doing: claim.doing,
-                },
-                held,
-                heard: std::time::Instant::now(),
-                // Only whoever asks for a turn is given credentials again.
-                stage: Stage::Preparing,
-                dead: Vec::new(),
-            });
+        if let lease::Taken::Ours { held, before } = self.take(kubernetes, &claim).await? {
+            let wish = TurnWish {
+                who: trial.who,
+                address: trial.address,
+                machine_id: String::new(),
+                doing: claim.doing,
+            };
+            self.holding = Some(Holding::new(wish, *held, &before));
         }
         Ok(())
     }

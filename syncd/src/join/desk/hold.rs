@@ -13,6 +13,7 @@ use crate::etcd::Verdict;
 use crate::join::credentials;
 use crate::join::fault::JoinError;
 use crate::join::queue;
+use crate::join::trial;
 use crate::join::trial::Trial;
 use crate::kubernetes::Kubernetes;
 use crate::lease;
@@ -30,9 +31,14 @@ impl Desk {
             return Err(JoinError::TurnLost);
         };
         match &holding.stage {
-            Stage::Going(credentials) => Ok(Turn::Go {
+            Stage::Going(Some(credentials)) => Ok(Turn::Go {
                 credentials: credentials.clone(),
             }),
+            Stage::Going(None) => {
+                let kubernetes = self.plane.kubernetes()?;
+                let trial = Trial::of(&holding.wish);
+                self.let_go(&kubernetes, &trial).await
+            }
             // It was silent for too long: it stands in the queue again once this is over.
             Stage::Clearing(_) => Ok(wait(
                 1,
@@ -94,11 +100,19 @@ impl Desk {
             return Err(JoinError::TurnLost);
         };
         self.require_room(kubernetes, &wish, Role::Master).await?;
+        self.let_go(kubernetes, trial).await
+    }
+
+    /// Mints the machine's credentials; before that the lease says that it goes.
+    async fn let_go(&mut self, kubernetes: &Kubernetes, trial: &Trial) -> Result<Turn, JoinError> {
+        if let Some(holding) = self.holding.as_mut() {
+            holding.held.note(trial::STAGE, trial::GOING);
+        }
         self.renew(kubernetes).await?;
         let minted = credentials::mint(&self.plane, kubernetes, Role::Master, trial).await?;
         queue::leave(kubernetes, &trial.who).await?;
         if let Some(holding) = self.holding.as_mut() {
-            holding.stage = Stage::Going(minted.clone());
+            holding.stage = Stage::Going(Some(minted.clone()));
             // Minting may have taken a while, in which nobody could be heard.
             holding.heard = Instant::now();
         }
@@ -201,7 +215,7 @@ impl Desk {
         match self.clear(&kubernetes, &trial).await {
             Err(error) if since.elapsed() < self.pace.clearing => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "a failed join could not be cleared; the next one will try")
+                tracing::warn!(%error, "a failed join could not be cleared; the next one will try");
             }
             Ok(()) => tracing::info!(node = %trial.who.node, "a failed join is cleared"),
         }
@@ -230,10 +244,10 @@ impl Desk {
             return Ok(());
         }
         let claim = self.own_claim("cleans up after a join that failed");
-        let Taken::Ours { held, dead } = self.take(&kubernetes, &claim).await? else {
+        let Taken::Ours { held, before } = self.take(&kubernetes, &claim).await? else {
             return Ok(());
         };
-        let Some(trial) = dead.as_deref().and_then(Trial::in_lease) else {
+        let Some(trial) = Trial::in_lease(&before) else {
             return Ok(held.release(&kubernetes).await?);
         };
         tracing::warn!(node = %trial.who.node, "a join has failed together with the master that looked after it");
@@ -244,7 +258,7 @@ impl Desk {
                 machine_id: String::new(),
                 doing: claim.doing,
             },
-            held,
+            held: *held,
             heard: Instant::now(),
             stage: Stage::Clearing(Instant::now()),
             dead: Vec::new(),

@@ -8,6 +8,7 @@ use api::join::Queue;
 use api::join::Role;
 use api::join::Turn;
 use api::join::TurnWish;
+use bundle::timestamp::Timestamp;
 
 use super::Desk;
 use super::Holding;
@@ -30,6 +31,7 @@ use crate::lease;
 use crate::lease::CONTROL_PLANE_CHANGE;
 use crate::lease::Claim;
 use crate::lease::DOING;
+use crate::lease::Held;
 use crate::lease::Taken;
 use crate::lease::parse_time;
 
@@ -103,16 +105,9 @@ impl Desk {
                 let age_s = age_s(kubernetes, Some(&lease)).await?;
                 Ok(wait(1, Some(title(&lease)), age_s, None))
             }
-            Taken::Ours { held, dead } => {
+            Taken::Ours { held, before } => {
                 tracing::info!(node = %wish.who.node, token = held.token(), "a master's turn to join has come");
-                let dead = dead.as_deref().and_then(Trial::in_lease);
-                self.holding = Some(Holding {
-                    wish,
-                    held,
-                    heard: Instant::now(),
-                    stage: Stage::Preparing,
-                    dead: dead.into_iter().collect(),
-                });
+                self.holding = Some(Holding::new(wish, *held, &before));
                 self.go_on().await
             }
         }
@@ -194,6 +189,33 @@ impl Desk {
     }
 }
 
+impl Holding {
+    /// What was begun for the same try goes on; what is left of another one is to be cleared first.
+    pub(super) fn new(wish: TurnWish, mut held: Held, before: &Lease) -> Self {
+        let own = trial::holder(&wish.who);
+        let is_own = before.holder() == Some(own.as_str());
+        let is_going = is_own && before.told(trial::STAGE) == trial::GOING;
+        if is_going {
+            held.note(trial::STAGE, trial::GOING);
+        }
+        let dead = before.holder().filter(|holder| *holder != own);
+        Self {
+            wish,
+            held,
+            heard: Instant::now(),
+            stage: if is_going {
+                Stage::Going(None)
+            } else {
+                Stage::Preparing
+            },
+            dead: dead
+                .and_then(|_| Trial::in_lease(before))
+                .into_iter()
+                .collect(),
+        }
+    }
+}
+
 /// Who holds a lease, for people: `m2: runs kubeadm join`.
 fn title(lease: &Lease) -> String {
     let holder = lease.holder().unwrap_or_default();
@@ -210,7 +232,7 @@ async fn age_s(kubernetes: &Kubernetes, lease: Option<&Lease>) -> Result<u64, Jo
         return Ok(0);
     };
     let now = kubernetes.now().await?.unix_seconds();
-    let since = parse_time(since).map_or(now, |since| since.unix_seconds());
+    let since = parse_time(since).map_or(now, Timestamp::unix_seconds);
     Ok(u64::try_from(now.saturating_sub(since)).unwrap_or(0))
 }
 
