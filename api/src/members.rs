@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 
 use bundle::fault::Blame;
@@ -22,6 +23,9 @@ pub const FILE: &str = "/etc/sealift/members.json";
 
 /// Where masters connect to each other when nothing else is said.
 pub const PORT: u16 = 7401;
+
+/// The address of a name that nobody calls.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Names that a list may have; a larger one is refused, or not taken over from a peer.
 pub const NAMES_MAX: usize = 4096;
@@ -57,6 +61,8 @@ pub struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
+    /// It is about to: it may fetch everything, and counts for nothing until it is present.
+    Joining,
     /// It does.
     Present,
     /// It does not any more.
@@ -104,6 +110,13 @@ impl Members {
             .filter(|(_, member)| member.state == State::Present && member.role == Role::Master)
     }
 
+    /// Masters to be.
+    pub fn joining(&self) -> impl Iterator<Item = &NodeName> {
+        let joining = self.nodes.iter();
+        let joining = joining.filter(|(_, member)| member.state == State::Joining);
+        joining.map(|(name, _)| name)
+    }
+
     /// Whether a name was removed.
     pub fn is_removed(&self, name: &NodeName) -> bool {
         self.nodes
@@ -122,10 +135,25 @@ impl Members {
         })
     }
 
+    /// Notes a name as a master to be, unless it is one already; says whether that is news.
+    pub fn invite(&mut self, name: &NodeName) -> bool {
+        let known = self.nodes.get(name);
+        if known.is_some_and(|member| member.state == State::Present) {
+            return false;
+        }
+        self.change(name, |counter| Member {
+            counter,
+            state: State::Joining,
+            role: Role::Master,
+            address: NOWHERE,
+            port: PORT,
+        })
+    }
+
     /// Notes a node as removed; says whether that is news.
     pub fn remove(&mut self, name: &NodeName, role: Role) -> bool {
         let known = self.nodes.get(name);
-        let address = known.map_or(IpAddr::from([0, 0, 0, 0]), |member| member.address);
+        let address = known.map_or(NOWHERE, |member| member.address);
         let port = known.map_or(PORT, |member| member.port);
         self.change(name, |counter| Member {
             counter,
@@ -261,6 +289,24 @@ mod tests {
         assert!(!members.remove(&name("m1"), Role::Master));
         assert!(members.admit(&name("m1"), at(1)));
         assert!(!members.is_removed(&name("m1")));
+    }
+
+    #[test]
+    fn a_master_to_be_is_none_yet_and_an_invitation_unmakes_none() {
+        let mut members = Members::default();
+        assert!(members.invite(&name("m2")) && !members.invite(&name("m2")));
+        assert_eq!(
+            (members.joining().count(), members.present().count()),
+            (1, 0)
+        );
+        assert!(members.admit(&name("m2"), at(2)));
+        assert!(!members.invite(&name("m2")));
+        assert_eq!(
+            (members.joining().count(), members.present().count()),
+            (0, 1)
+        );
+        members.remove(&name("m2"), Role::Master);
+        assert!(members.invite(&name("m2")) && !members.is_removed(&name("m2")));
     }
 
     #[test]

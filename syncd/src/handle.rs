@@ -34,7 +34,10 @@ pub struct Copies {
 pub(crate) enum Ask {
     Rescan,
     Suspect(Digest),
-    ReplicateWith(Vec<NodeName>),
+    ReplicateWith {
+        peers: Vec<NodeName>,
+        guests: Vec<NodeName>,
+    },
     Status(oneshot::Sender<Status>),
     WaitCopies(WaitCopies),
 }
@@ -68,8 +71,14 @@ impl Handle {
     }
 
     /// Replicates with exactly these others from now on; copies are counted among them and this node.
-    pub async fn replicate_with(&self, peers: Vec<NodeName>) -> Result<(), Stopped> {
-        self.tell(Ask::ReplicateWith(peers)).await
+    ///
+    /// Guests may fetch from this node, and are neither asked nor counted.
+    pub async fn replicate_with(
+        &self,
+        peers: Vec<NodeName>,
+        guests: Vec<NodeName>,
+    ) -> Result<(), Stopped> {
+        self.tell(Ask::ReplicateWith { peers, guests }).await
     }
 
     /// What the node knows of the cluster now.

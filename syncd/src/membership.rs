@@ -2,7 +2,8 @@
 //!
 //! 1. The list is read from its file at the start, and again when the file changes or the daemon gets SIGHUP.
 //! 2. Peers of the configuration count as present, too, unless the list says that they were removed.
-//! 3. Every change is written durably, then everybody who follows the [`Roster`] learns of it, and peers are told
+//! 3. A machine that gets a master's certificate is listed as joining: it is let in to fetch, and counts for nothing yet.
+//! 4. Every change is written durably, then everybody who follows the [`Roster`] learns of it, and peers are told
 //!    (`gossip`); what peers know better is merged.
 //!
 //! What it must never do: take a name out of the list, or let a list that it can't read pass for an empty one.
@@ -123,10 +124,17 @@ impl Roster {
         &self.members
     }
 
+    /// Masters to be, who may fetch what this node has, and are not listened to.
+    pub fn guests(&self) -> impl Iterator<Item = &NodeName> {
+        self.members
+            .joining()
+            .filter(|name| !self.peers.contains_key(name))
+    }
+
     /// Whether a certificate of this name and role is let in: masters that are listed, workers unless they were removed.
     pub fn lets_in(&self, name: &NodeName, role: Role) -> bool {
         match role {
-            Role::Master => self.peers.contains_key(name),
+            Role::Master => self.peers.contains_key(name) || self.guests().any(|one| one == name),
             Role::Worker => !self.members.is_removed(name),
         }
     }
@@ -167,6 +175,11 @@ impl Membership {
     /// Makes a master a member. Waits for the disk.
     pub fn admit(&self, name: &NodeName, address: SocketAddr) -> Result<bool, MembershipError> {
         self.change(|list| list.admit(name, address))
+    }
+
+    /// Lets a master to be fetch what the masters have. Waits for the disk.
+    pub fn invite(&self, name: &NodeName) -> Result<bool, MembershipError> {
+        self.change(|list| list.invite(name))
     }
 
     /// Takes a node out for good. Waits for the disk.

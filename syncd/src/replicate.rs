@@ -172,7 +172,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
         match ask {
             Ask::Rescan => self.scan(Depth::Changes),
             Ask::Suspect(blob) => self.examine(blob),
-            Ask::ReplicateWith(names) => self.replicate_with(names),
+            Ask::ReplicateWith { peers, guests } => self.replicate_with(peers, guests),
             Ask::Status(answer) => {
                 // Who asked may be gone.
                 let _gone = answer.send(self.status());

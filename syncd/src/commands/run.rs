@@ -211,8 +211,10 @@ fn keep_membership(config: &Config, membership: &Arc<Membership>) -> Result<Join
 async fn follow_members(membership: Arc<Membership>, handle: Handle) {
     let mut roster = membership.follow();
     loop {
-        let peers = roster.borrow_and_update().peers().cloned().collect();
-        if handle.replicate_with(peers).await.is_err() || roster.changed().await.is_err() {
+        let now = roster.borrow_and_update().clone();
+        let (peers, guests) = (now.peers().cloned(), now.guests().cloned());
+        let told = handle.replicate_with(peers.collect(), guests.collect());
+        if told.await.is_err() || roster.changed().await.is_err() {
             return;
         }
     }

@@ -30,6 +30,9 @@ pub(super) fn certify(
     }
     let authority = Authority::load(sealift)?;
     let certificate_pem = authority.sign_request(&wish.request_pem, &wish.node, role)?;
+    if role == Role::Master {
+        roster.invite(&wish.node)?;
+    }
     let ca_key_pem = match role {
         Role::Master => Some(read_text(&sealift.join(ca::CA_KEY_FILE))?),
         Role::Worker => None,

@@ -56,6 +56,11 @@ pub trait Roster: fmt::Debug + Send + Sync + 'static {
     /// Whether a node of this name is a master.
     fn has(&self, node: &NodeName) -> bool;
 
+    /// Lets a machine that has a master's certificate fetch what the masters have, before it is one itself.
+    fn invite(&self, _node: &NodeName) -> Result<(), FileError> {
+        Ok(())
+    }
+
     /// Notes a new master, durably.
     fn admit(&self, master: &Master) -> Result<(), FileError>;
 }

@@ -18,14 +18,22 @@ impl Roster for Membership {
         roster.members().present().any(|(name, _)| name == node)
     }
 
+    fn invite(&self, node: &NodeName) -> Result<(), FileError> {
+        Self::invite(self, node).map(drop).map_err(file_error)
+    }
+
     fn admit(&self, master: &Master) -> Result<(), FileError> {
         let address = SocketAddr::new(master.address, members::PORT);
-        match Self::admit(self, &master.name, address) {
-            Ok(_is_news) => Ok(()),
-            Err(MembershipError::File(error)) => Err(error),
-            Err(MembershipError::Format { file, source }) => {
-                Err(FileError::new("write", &file, io::Error::other(source)))
-            }
+        let admitted = Self::admit(self, &master.name, address);
+        admitted.map(drop).map_err(file_error)
+    }
+}
+
+fn file_error(error: MembershipError) -> FileError {
+    match error {
+        MembershipError::File(error) => error,
+        MembershipError::Format { file, source } => {
+            FileError::new("write", &file, io::Error::other(source))
         }
     }
 }

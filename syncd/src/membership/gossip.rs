@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use api::members::Members;
 use api::sync::NodeName;
+use axum::Extension;
 use axum::Json;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::State;
 use axum::routing::get;
 use bundle::fault::Fault as _;
-use http::StatusCode;
 use tokio::task::JoinSet;
 
 use super::Membership;
 use crate::env::Net;
 use crate::wire::client::Connection;
 use crate::wire::client::WireError;
+use crate::wire::server::Asker;
 
 /// The routes of the list, for members only.
 pub fn routes(membership: Arc<Membership>) -> Router {
@@ -36,10 +37,14 @@ async fn list(State(membership): State<Arc<Membership>>) -> Json<Members> {
 
 async fn exchange(
     State(membership): State<Arc<Membership>>,
+    Extension(Asker(peer)): Extension<Asker>,
     Json(theirs): Json<Members>,
-) -> Result<Json<Members>, StatusCode> {
-    merge(&membership, theirs).await;
-    Ok(list(State(membership)).await)
+) -> Json<Members> {
+    // A master to be has nothing to say about who the masters are.
+    if membership.roster().peers().any(|name| *name == peer) {
+        merge(&membership, theirs).await;
+    }
+    list(State(membership)).await
 }
 
 /// Tells every peer, and learns from every peer, for ever.

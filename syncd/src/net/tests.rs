@@ -220,7 +220,7 @@ async fn a_worker_gets_to_the_images_alone_and_never_poses_as_a_master() {
 }
 
 #[tokio::test]
-async fn a_certificate_without_a_role_or_of_a_removed_node_learns_nothing() {
+async fn a_master_to_be_gets_in_and_a_removed_node_or_one_without_a_role_learns_nothing() {
     let authority = Authority::generate(CLUSTER).unwrap();
     let mut members = api::members::Members::default();
     members.admit(&name("m2"), ([127, 0, 0, 1], 1).into());
@@ -235,7 +235,20 @@ async fn a_certificate_without_a_role_or_of_a_removed_node_learns_nothing() {
         b""
     );
 
+    members.invite(&name("m4"));
+    list.send_replace(roster(&members));
+    let guest = net(&member(&authority, "m4"), &[("m1", first.local_addr())]).await;
+    let at_m1 = name("m1");
+    let (called, accepted) = tokio::join!(guest.connect(&at_m1), first.accept());
+    assert_eq!((called.is_ok(), accepted.unwrap().1), (true, name("m4")));
+
     let worker = authority.issue(&name("w1"), Role::Worker).unwrap();
+    members.remove(&name("m4"), Role::Master);
+    list.send_replace(roster(&members));
+    assert_eq!(
+        learn(&member(&authority, "m4"), first.local_addr()).await,
+        b""
+    );
     for (node, role) in [("m2", Role::Master), ("w1", Role::Worker)] {
         members.remove(&name(node), role);
     }

@@ -21,10 +21,12 @@ impl<F: Fs, N: Net> Engine<F, N> {
         self.peers.iter().filter(|peer| !peer.is_gone())
     }
 
-    /// Replicates with these and nobody else from now on.
-    pub(super) fn replicate_with(&mut self, names: Vec<NodeName>) {
+    /// Replicates with these and nobody else from now on; guests may fetch from this node.
+    pub(super) fn replicate_with(&mut self, names: Vec<NodeName>, guests: Vec<NodeName>) {
         let mut names: BTreeSet<NodeName> = names.into_iter().collect();
         names.remove(&self.settings.node);
+        self.rooms
+            .keep(&names.iter().cloned().chain(guests).collect());
         let mut gone = Vec::new();
         for (source, peer) in self.peers.iter().enumerate() {
             if !peer.is_gone() && !names.remove(&peer.name) {
@@ -43,7 +45,6 @@ impl<F: Fs, N: Net> Engine<F, N> {
         tracing::info!(peer = %name, "a new member");
         let source = self.peers.len();
         let backoff = self.backoff();
-        self.rooms.open(&name);
         self.board.sources.push(Source {
             name: name.clone(),
             reachable: false,
@@ -65,7 +66,6 @@ impl<F: Fs, N: Net> Engine<F, N> {
         };
         tracing::info!(peer = %peer.name, "not a member any more");
         peer.expel();
-        self.rooms.close(&peer.name);
         if let Some(source) = self.board.sources.get_mut(source) {
             source.reachable = false;
             source.idle_streams = 0;

@@ -1,6 +1,7 @@
 //! How many connections each member may hold open to this node; who is no member has no room.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -42,17 +43,16 @@ pub(super) enum NoPlace {
 }
 
 impl Rooms {
-    pub(super) fn open(&self, member: &NodeName) {
-        let room = Room {
-            slots: Arc::new(Semaphore::new(CONNECTIONS_PER_PEER_MAX)),
-            open: watch::Sender::new(()),
-        };
-        self.lock().entry(member.clone()).or_insert(room);
-    }
-
-    /// Lets nobody in, and ends whoever is in.
-    pub(super) fn close(&self, member: &NodeName) {
-        self.lock().remove(member);
+    /// Has rooms for these from now on; whoever is in another one is ended.
+    pub(super) fn keep(&self, members: &BTreeSet<NodeName>) {
+        let mut rooms = self.lock();
+        rooms.retain(|name, _room| members.contains(name));
+        for member in members {
+            rooms.entry(member.clone()).or_insert_with(|| Room {
+                slots: Arc::new(Semaphore::new(CONNECTIONS_PER_PEER_MAX)),
+                open: watch::Sender::new(()),
+            });
+        }
     }
 
     pub(super) fn enter(&self, member: &NodeName) -> Result<Place, NoPlace> {
@@ -86,12 +86,12 @@ mod tests {
         let rooms = Rooms::default();
         let member: NodeName = "m2".parse().unwrap();
         assert_eq!(rooms.enter(&member).unwrap_err(), NoPlace::Stranger);
-        rooms.open(&member);
+        rooms.keep(&BTreeSet::from([member.clone()]));
         let mut places: Vec<Place> = (0..CONNECTIONS_PER_PEER_MAX)
             .map(|_| rooms.enter(&member).unwrap())
             .collect();
         assert_eq!(rooms.enter(&member).unwrap_err(), NoPlace::Full);
-        rooms.close(&member);
+        rooms.keep(&BTreeSet::new());
         for place in &mut places {
             place.closed().await;
         }

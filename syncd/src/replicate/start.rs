@@ -79,9 +79,7 @@ impl<F: Fs, N: Net> Engine<F, N> {
         let budget = usize::try_from(budget).unwrap_or(Semaphore::MAX_PERMITS);
         let peers: Vec<Peer> = peers.collect();
         let rooms = Rooms::default();
-        for peer in &peers {
-            rooms.open(&peer.name);
-        }
+        rooms.keep(&peers.iter().map(|peer| peer.name.clone()).collect());
         let engine = Self {
             peers,
             rooms: Arc::new(rooms),

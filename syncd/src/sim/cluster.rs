@@ -65,7 +65,7 @@ pub(super) struct Probe {
 enum Command {
     Imported(Digest),
     Suspect(Digest),
-    ReplicateWith(Vec<NodeName>),
+    ReplicateWith(Vec<NodeName>, Vec<NodeName>),
     Status,
 }
 
@@ -221,9 +221,9 @@ impl Cluster {
     }
 
     /// Tells a node who the other members are from now on.
-    pub(super) fn replicate_with(&self, at: usize, others: &[&str]) {
-        let others = others.iter().map(|name| name.parse().unwrap()).collect();
-        self.command(at, Command::ReplicateWith(others));
+    pub(super) fn replicate_with(&self, at: usize, others: &[&str], guests: &[&str]) {
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        self.command(at, Command::ReplicateWith(names(others), names(guests)));
     }
 
     /// The records that imports of a release make, one for each node.
@@ -400,7 +400,9 @@ async fn obey(
     while let Some(command) = told.recv().await {
         match command {
             Command::Suspect(blob) => drop(handle.suspect(blob).await),
-            Command::ReplicateWith(others) => drop(handle.replicate_with(others).await),
+            Command::ReplicateWith(others, guests) => {
+                let _stopped = handle.replicate_with(others, guests).await;
+            }
             Command::Status => *status.lock().unwrap() = handle.status().await.ok(),
             Command::Imported(release) => {
                 let _stopped = handle.rescan().await;

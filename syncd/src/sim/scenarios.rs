@@ -178,9 +178,9 @@ fn a_member_that_goes_and_comes_back_in_the_middle_of_a_transfer_ends_complete()
     let all = cluster.vendor.releases[0].blobs.len();
     cluster.machines[0].imports.push_back(Import::new(0, 1));
     wait(&mut cluster, |cluster| received(cluster, 1) > 0);
-    cluster.replicate_with(0, &[]);
-    cluster.replicate_with(1, &["m3"]);
-    cluster.replicate_with(2, &["m2"]);
+    cluster.replicate_with(0, &[], &[]);
+    cluster.replicate_with(1, &["m3"], &[]);
+    cluster.replicate_with(2, &["m2"], &[]);
     let others = |cluster: &Cluster, at| {
         let peers = status(cluster, at).map_or(Vec::new(), |status| status.peers);
         let names = peers.into_iter().map(|peer| peer.name.to_string());
@@ -203,9 +203,9 @@ fn a_member_that_goes_and_comes_back_in_the_middle_of_a_transfer_ends_complete()
         "too early to tell: {before} {after}"
     );
 
-    cluster.replicate_with(0, &["m2", "m3"]);
-    cluster.replicate_with(1, &["m1", "m3"]);
-    cluster.replicate_with(2, &["m1", "m2"]);
+    cluster.replicate_with(0, &["m2", "m3"], &[]);
+    cluster.replicate_with(1, &["m1", "m3"], &[]);
+    cluster.replicate_with(2, &["m1", "m2"], &[]);
     wait(&mut cluster, |cluster| {
         (0..3).all(|at| blobs_at(cluster, at) == all) && others(cluster, 1) == ["m1", "m3"]
     });
@@ -213,4 +213,23 @@ fn a_member_that_goes_and_comes_back_in_the_middle_of_a_transfer_ends_complete()
         let nodes = status(cluster, 1).map_or(Vec::new(), |status| status.nodes);
         nodes.len() == 3 && nodes.iter().all(|node| node.safe_to_lose)
     });
+}
+
+#[test]
+fn a_master_to_be_fetches_everything_and_counts_for_nothing() {
+    let mut cluster = cluster(3, 64, Vec::new());
+    let all = cluster.vendor.releases[0].blobs.len();
+    let members = |cluster: &Cluster, at| {
+        let nodes = status(cluster, at).map_or(Vec::new(), |status| status.nodes);
+        let names = nodes.into_iter().map(|node| node.name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    wait(&mut cluster, |cluster| {
+        (0..2).all(|at| members(cluster, at).len() == 3)
+    });
+    cluster.replicate_with(0, &["m2"], &["m3"]);
+    cluster.replicate_with(1, &["m1"], &["m3"]);
+    cluster.machines[0].imports.push_back(Import::new(0, 1));
+    wait(&mut cluster, |cluster| blobs_at(cluster, 2) == all);
+    wait(&mut cluster, |cluster| members(cluster, 0) == ["m1", "m2"]);
 }

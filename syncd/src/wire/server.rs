@@ -59,7 +59,7 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Who asks; proved by the stream.
 #[derive(Clone, Debug)]
-struct Asker(NodeName);
+pub(crate) struct Asker(pub(crate) NodeName);
 
 /// Where a blob's bytes are read from.
 #[derive(Debug)]
