@@ -179,26 +179,31 @@ pub fn objects(master: &Node, what: &str) -> Result<Value> {
     Ok(serde_json::from_str(&printed.stdout)?)
 }
 
+/// What is at a path in a JSON value, as `/status/phase`; null where there is nothing.
+pub fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
+    value.pointer(path).unwrap_or(&Value::Null)
+}
+
 /// The items of a list.
 pub fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list["items"].as_array().into_iter().flatten()
+    at(list, "/items").as_array().into_iter().flatten()
 }
 
 /// Names of the nodes that Kubernetes calls Ready, sorted.
 pub fn ready_nodes(master: &Node) -> Result<Vec<String>> {
     let nodes = objects(master, "nodes")?;
     let is_ready = |node: &Value| {
-        let conditions = node["status"]["conditions"]
+        let conditions = at(node, "/status/conditions")
             .as_array()
             .into_iter()
             .flatten();
         conditions
             .into_iter()
-            .any(|it| it["type"] == "Ready" && it["status"] == "True")
+            .any(|it| at(it, "/type") == "Ready" && at(it, "/status") == "True")
     };
     let mut names: Vec<String> = items(&nodes)
         .filter(|node| is_ready(node))
-        .filter_map(|node| node["metadata"]["name"].as_str())
+        .filter_map(|node| at(node, "/metadata/name").as_str())
         .map(str::to_owned)
         .collect();
     names.sort();
@@ -230,13 +235,15 @@ pub fn etcdctl(master: &Node, arguments: &str) -> Result<Finished> {
 pub fn members(master: &Node) -> Result<Vec<Member>> {
     let printed = etcdctl(master, "member list -w json")?.succeeded()?.stdout;
     let list: Value = serde_json::from_str(&printed)?;
-    let members = list["members"].as_array().context("no list of members")?;
+    let members = at(&list, "/members")
+        .as_array()
+        .context("no list of members")?;
     let mut members: Vec<Member> = members
         .iter()
         .map(|member| Member {
             // A member that has not started has no name, and one that votes no mark.
-            name: member["name"].as_str().unwrap_or_default().to_owned(),
-            is_learner: member["isLearner"].as_bool().unwrap_or_default(),
+            name: at(member, "/name").as_str().unwrap_or_default().to_owned(),
+            is_learner: at(member, "/isLearner").as_bool().unwrap_or_default(),
         })
         .collect();
     members.sort();
@@ -270,7 +277,7 @@ pub fn look_up(node: &Node, name: &str) -> Result<Finished> {
 /// The address of the demo application's Service.
 pub fn demo_address(master: &Node) -> Result<IpAddr> {
     let service = objects(master, "-n shop service demo")?;
-    let address = service["spec"]["clusterIP"]
+    let address = at(&service, "/spec/clusterIP")
         .as_str()
         .context("no address")?;
     Ok(address.parse()?)

@@ -91,9 +91,9 @@ pub fn run<S>(
             Ended::Badly(why) => ("FAILED", Some(why)),
         };
         if result == "ok" {
-            good += 1
+            good += 1;
         } else {
-            bad += 1
+            bad += 1;
         }
         tell(&format!("test {} ... {result}", scenario.name));
         if let Some(note) = note {

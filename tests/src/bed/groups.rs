@@ -29,7 +29,7 @@ const VERSION_1: [&str; 10] = [
 const COMMANDS: &str = "bed-commands";
 
 /// How long processes may take to die after SIGKILL, on a busy machine.
-const DYING: Duration = Duration::from_secs(60);
+const DYING: Duration = Duration::from_mins(1);
 
 /// The groups of one bed, one folder a hierarchy.
 #[derive(Clone, Debug)]
@@ -71,8 +71,11 @@ impl Groups {
 
     /// One folder a line.
     pub(super) fn to_text(&self) -> String {
-        let lines = self.folders.iter().map(|folder| folder.display());
-        lines.map(|line| format!("{line}\n")).collect()
+        let lines = self
+            .folders
+            .iter()
+            .map(|folder| folder.display().to_string());
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Hierarchies of version 1 with a group, space-separated; empty on pure version 2.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::place::Place;
 use crate::process;
 use crate::process::Finished;
+use crate::real_site::at;
 
 /// The bed's network, /24.
 const NETWORK: [u8; 3] = [10, 77, 0];
@@ -141,11 +142,11 @@ pub(super) fn outside(place: &Place) -> Result<Outside> {
     let list = ["-j", "list", "table", "bridge", "outside"];
     let listed = process::run(&mut command(place, "nft", &list))?.succeeded()?;
     let table: Value = serde_json::from_str(&listed.stdout)?;
-    let items = || table["nftables"].as_array().into_iter().flatten();
-    let packets = items().find_map(|item| item["counter"]["packets"].as_u64());
-    let seen = items().find_map(|item| item["set"]["elem"].as_array());
+    let items = || at(&table, "/nftables").as_array().into_iter().flatten();
+    let packets = items().find_map(|item| at(item, "/counter/packets").as_u64());
+    let seen = items().find_map(|item| at(item, "/set/elem").as_array());
     let addresses = seen.into_iter().flatten().map(|element| {
-        let address = element["elem"]["val"].as_str().or(element.as_str());
+        let address = at(element, "/elem/val").as_str().or(element.as_str());
         address.unwrap_or_default().to_owned()
     });
     Ok(Outside {

@@ -29,6 +29,7 @@ use self::place::Place;
 pub use self::place::beds;
 use crate::process;
 use crate::real_parts;
+use crate::scenarios;
 
 /// The first node's address ends with this; the administrator has 1.
 const FIRST: u8 = 11;
@@ -156,7 +157,10 @@ impl Drop for Bed {
         }
         if let Err(error) = self.place.remove() {
             // The next bed on this machine tries again; a test that looks for remains fails.
-            eprintln!("the bed {} could not be removed: {error:#}", self.place.id);
+            scenarios::note(&format!(
+                "the bed {} could not be removed: {error:#}",
+                self.place.id
+            ));
         }
     }
 }
@@ -166,7 +170,9 @@ fn weather(rules: &[String]) -> String {
     let chain = "chain forward {\n    type filter hook forward priority 0;\n  }";
     let mut text = format!("table bridge weather {{\n  {chain}\n}}\n");
     for rule in rules {
-        text.push_str(&format!("add rule bridge weather forward {rule}\n"));
+        text.push_str("add rule bridge weather forward ");
+        text.push_str(rule);
+        text.push('\n');
     }
     text
 }

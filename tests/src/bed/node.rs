@@ -499,10 +499,10 @@ impl Node {
             .groups
             .read(&self.name, "memory", "memory.stat")?;
         let values = stat.lines().filter_map(|line| line.split_once(' '));
-        let found = values
+        let mut found = values
             .filter(|(name, _)| ["total_rss", "anon"].contains(name))
             .map(|(_, value)| value.parse());
-        Ok(found.last().context("no count of memory")??)
+        Ok(found.next_back().context("no count of memory")??)
     }
 
     /// Removes it and everything of it.

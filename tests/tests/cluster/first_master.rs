@@ -7,6 +7,7 @@ use anyhow::ensure;
 use serde_json::Value;
 use tests::bed::Node;
 use tests::real_site;
+use tests::real_site::at;
 use tests::real_site::items;
 use tests::real_site::objects;
 use tests::scenarios::step;
@@ -25,7 +26,7 @@ pub(crate) fn answers(story: &mut Story) -> Result<()> {
         real_site::require_members(&m1, &["m1"])
     })?;
     answer_on(&m1, &m1)?;
-    let taints = objects(&m1, "node m1")?["spec"]["taints"].clone();
+    let taints = at(&objects(&m1, "node m1")?, "/spec/taints").clone();
     ensure!(
         taints.is_null(),
         "applications were not asked to keep off: {taints}"
@@ -115,19 +116,26 @@ fn units(node: &Node) -> Result<BTreeMap<String, String>> {
 fn versions(node: &Node) -> Result<BTreeMap<String, String>> {
     let all = objects(node, &format!("{KINDS} -A"))?;
     let name = |item: &Value| {
-        let metadata = &item["metadata"];
+        let metadata = at(item, "/metadata");
         format!(
             "{} {} {}",
-            item["kind"], metadata["namespace"], metadata["name"]
+            at(item, "/kind"),
+            at(metadata, "/namespace"),
+            at(metadata, "/name")
         )
     };
     Ok(items(&all)
         // A bootstrap token that ends is removed by the cluster.
         .filter(|item| {
-            item["type"] != "bootstrap.kubernetes.io/token"
-                && item["metadata"]["name"] != "cluster-info"
+            at(item, "/type") != "bootstrap.kubernetes.io/token"
+                && at(item, "/metadata/name") != "cluster-info"
         })
-        .map(|item| (name(item), item["metadata"]["resourceVersion"].to_string()))
+        .map(|item| {
+            (
+                name(item),
+                at(item, "/metadata/resourceVersion").to_string(),
+            )
+        })
         .collect())
 }
 

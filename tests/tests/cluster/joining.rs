@@ -3,6 +3,7 @@
 use anyhow::Result;
 use anyhow::ensure;
 use tests::real_site;
+use tests::real_site::at;
 use tests::real_site::items;
 use tests::real_site::objects;
 use tests::scenarios::step;
@@ -45,8 +46,8 @@ fn dns_is_spread(story: &Story) -> Result<()> {
         "-n kube-system pods -l k8s-app=kube-dns",
     )?;
     let mut nodes: Vec<&str> = items(&pods)
-        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
-        .filter_map(|pod| pod["spec"]["nodeName"].as_str())
+        .filter(|pod| at(pod, "/metadata/deletionTimestamp").is_null())
+        .filter_map(|pod| at(pod, "/spec/nodeName").as_str())
         .collect();
     let all = nodes.len();
     nodes.sort_unstable();
@@ -59,7 +60,7 @@ fn dns_is_spread(story: &Story) -> Result<()> {
 fn no_credentials_are_left(story: &Story) -> Result<()> {
     let secrets = objects(&story.node("m1")?, "-n kube-system secrets")?;
     let names: Vec<&str> = items(&secrets)
-        .filter_map(|secret| secret["metadata"]["name"].as_str())
+        .filter_map(|secret| at(secret, "/metadata/name").as_str())
         .filter(|name| name.starts_with("bootstrap-token-") || *name == "kubeadm-certs")
         .collect();
     ensure!(names.is_empty(), "credentials are left: {names:?}");

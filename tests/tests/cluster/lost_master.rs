@@ -12,6 +12,7 @@ use tests::real_site;
 use tests::real_site::Becoming;
 use tests::real_site::INSTALL_GUARD;
 use tests::real_site::RealSite;
+use tests::real_site::at;
 use tests::real_site::objects;
 use tests::scenarios::note;
 use tests::scenarios::step;
@@ -77,7 +78,11 @@ fn dns_goes_on(node: &Node) -> Result<()> {
 }
 
 fn scales(master: &Node) -> Result<()> {
-    let before = objects(master, "-n shop deployment demo")?["spec"]["replicas"].as_i64();
+    let before = at(
+        &objects(master, "-n shop deployment demo")?,
+        "/spec/replicas",
+    )
+    .as_i64();
     let wanted = before.unwrap_or(1) + 2;
     real_site::kubectl(
         master,
@@ -85,11 +90,12 @@ fn scales(master: &Node) -> Result<()> {
     )?
     .succeeded()?;
     wait_until("the new pods", || {
-        let status = &objects(master, "-n shop deployment demo")?["status"];
+        let deployment = objects(master, "-n shop deployment demo")?;
+        let status = at(&deployment, "/status");
         // Those on the dead node count until Kubernetes has given it up: what is new must run.
-        let ready = status["readyReplicas"].as_i64().unwrap_or(0);
+        let ready = at(status, "/readyReplicas").as_i64().unwrap_or(0);
         ensure!(
-            status["observedGeneration"].is_i64() && ready >= wanted - 1,
+            at(status, "/observedGeneration").is_i64() && ready >= wanted - 1,
             "{status}"
         );
         Ok(())

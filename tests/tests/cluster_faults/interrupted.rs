@@ -17,6 +17,7 @@ use tests::bed::NodePlan;
 use tests::process::Finished;
 use tests::real_site;
 use tests::real_site::RealSite;
+use tests::real_site::at;
 use tests::real_site::wait_for_nodes;
 use tests::scenarios::note;
 use tests::scenarios::step;
@@ -86,8 +87,8 @@ fn install_until(
 fn current_step(node: &Node) -> Option<String> {
     let journal = fs::read_to_string(node.var().join("lib/sealift-node/install.journal")).ok()?;
     let line: Value = serde_json::from_str(journal.lines().last()?).ok()?;
-    let step = line["step"].as_str()?.to_owned();
-    (line["record"] == "started").then_some(step)
+    let step = at(&line, "/step").as_str()?.to_owned();
+    (at(&line, "/record") == "started").then_some(step)
 }
 
 /// The installer and all that it runs are killed; the machine runs on.

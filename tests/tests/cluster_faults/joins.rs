@@ -15,6 +15,7 @@ use tests::process::wait_within;
 use tests::real_site;
 use tests::real_site::Becoming;
 use tests::real_site::RealSite;
+use tests::real_site::at;
 use tests::real_site::at_once;
 use tests::real_site::objects;
 use tests::real_site::wait_for_nodes;
@@ -165,7 +166,7 @@ fn joins_in_time(m1: &Node, node: &Node, script: &str) -> Result<()> {
 /// Who holds the lease of every change of the control plane.
 fn lease_holder(master: &Node) -> Option<String> {
     let lease = objects(master, "-n kube-system lease sealift-control-plane-change").ok()?;
-    lease["spec"]["holderIdentity"]
+    at(&lease, "/spec/holderIdentity")
         .as_str()
         .filter(|holder| !holder.is_empty())
         .map(str::to_owned)
@@ -223,7 +224,7 @@ pub(crate) fn a_partition() -> Result<()> {
         })?;
     }
     wait_for_nodes(&m1, &["m1", "m2", "m3"])?;
-    wait_within(Duration::from_secs(60), "etcd", || {
+    wait_within(Duration::from_mins(1), "etcd", || {
         real_site::require_members(&m1, &["m1", "m2", "m3"]).map_err(|error| format!("{error:#}"))
     })
 }

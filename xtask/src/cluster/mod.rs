@@ -88,12 +88,11 @@ fn build() -> Result<()> {
 }
 
 fn down() -> Result<bool> {
-    match Bed::open(&name())? {
-        Some(bed) => {
-            bed.remove()?;
-            say!("the cluster is gone");
-        }
-        None => say!("there is no cluster of this clone"),
+    if let Some(bed) = Bed::open(&name())? {
+        bed.remove()?;
+        say!("the cluster is gone");
+    } else {
+        say!("there is no cluster of this clone");
     }
     Ok(true)
 }
