@@ -66,6 +66,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 ExecStart=/usr/local/bin/syncd run
+# Gives the buffers of a transfer back to the system when it is over: 4 MiB stay instead of 76 (glibc).
+Environment=MALLOC_MMAP_THRESHOLD_=262144
 RuntimeDirectory=sealift
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
