@@ -184,6 +184,10 @@ pub struct TurnWish {
     pub machine_id: String,
     /// What the machine does just now, one line for people.
     pub doing: String,
+    /// The machine is about to run kubeadm, and nothing of an earlier run of it counts: a member without a vote that etcd
+    /// may still have of it has lost its data, and is removed before the machine goes.
+    #[serde(default)]
+    pub begins: bool,
 }
 
 /// Whether it is the machine's turn.

@@ -333,6 +333,7 @@ impl Machine {
             address: self.address(scene).into(),
             machine_id: self.name().to_uppercase(),
             doing: "joins".to_owned(),
+            begins: matches!(self.state, State::Waits),
         }
     }
 
@@ -501,6 +502,37 @@ fn a_machine_that_dies_in_the_middle_lets_the_next_one_in() -> Result<()> {
 }
 
 #[test]
+fn a_machine_that_was_killed_begins_again_without_its_old_learner() -> Result<()> {
+    let parts = match parts() {
+        Ok(parts) => parts,
+        Err(why) => skip!("{why}"),
+    };
+    let scene = Scene::set(&parts)?;
+    let daemon = scene.daemon("m1")?;
+    let mut killed = Machine::new(2, 'a')?;
+    wait_for("m2 to have its learner", || {
+        let stepped = scene.step(&mut [(&daemon, &mut killed)]);
+        stepped.map_err(|error| format!("{error:#}"))?;
+        killed.is_half_a_member()
+    })?;
+    let before = scene.plane.members()?;
+    drop(killed);
+    // The same try, at once, with nothing of its data: its learner would never catch up.
+    let mut again = Machine::new(2, 'a')?;
+    scene.join(&mut [(&daemon, &mut again)])?;
+    let after = scene.plane.members()?;
+    assert_eq!(scene.members()?, ["m1", "m2"]);
+    assert!(
+        after
+            .iter()
+            .filter(|member| before.contains(member))
+            .count()
+            == 1
+    );
+    scene.require_nothing_left()
+}
+
+#[test]
 fn a_machine_that_dies_together_with_its_master_lets_the_next_one_in() -> Result<()> {
     let parts = match parts() {
         Ok(parts) => parts,
@@ -566,6 +598,7 @@ fn a_machine_with_a_taken_name_is_refused_and_nobody_waits_for_it() -> Result<()
         address: IpAddr::from([10, 1, 1, 1]),
         machine_id: "ANOTHER".to_owned(),
         doing: "joins".to_owned(),
+        begins: true,
     };
     let refused = scene.runtime.block_on(daemon.turn(Role::Master, twin));
     assert!(matches!(refused, Err(JoinError::NameTaken(_))));

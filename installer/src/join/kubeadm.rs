@@ -111,6 +111,7 @@ impl Join<'_> {
             address: self.ground.site.address,
             machine_id: self.machine_id.to_owned(),
             doing: doing.to_owned(),
+            begins: false,
         }
     }
 
@@ -118,11 +119,11 @@ impl Join<'_> {
     fn wait_for_turn(&self, who: &Attempt, work: &Work<'_>) -> Outcome<Credentials> {
         let mut heard = Instant::now();
         let mut told = String::new();
+        let mut wish = self.wish(who, "waits for its turn");
+        // What a killed run has left is taken back before kubeadm runs; a voter goes on with what it has.
+        wish.begins = !self.is_voter();
         loop {
-            match self
-                .client
-                .post("/v1/join/turn", &self.wish(who, "waits for its turn"))
-            {
+            match self.client.post("/v1/join/turn", &wish) {
                 Ok(Turn::Go { credentials }) => return Ok(credentials),
                 Ok(Turn::Wait {
                     position,

@@ -186,7 +186,10 @@ impl Desk {
     }
 
     async fn answer(&mut self, ask: Ask) {
-        // Who has hung up meanwhile asks again.
+        // Who has hung up meanwhile asks again; what it asked for then is not what it wants now.
+        if ask.is_abandoned() {
+            return;
+        }
         match ask {
             Ask::Turn(role, wish, answer) => {
                 let turn = match role {
@@ -218,6 +221,17 @@ impl Desk {
     fn is_holding(&self, who: &Attempt) -> bool {
         let holding = self.holding.as_ref();
         holding.is_some_and(|holding| holding.wish.who == *who)
+    }
+}
+
+impl Ask {
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Turn(.., answer) => answer.is_closed(),
+            Self::Done(.., answer) => answer.is_closed(),
+            Self::Abandon(.., answer) => answer.is_closed(),
+            Self::Queue(answer) => answer.is_closed(),
+        }
     }
 }
 

@@ -149,6 +149,7 @@ mod tests {
             address: [10, 0, 0, 1].into(),
             machine_id: "id".to_owned(),
             doing: "waiting".to_owned(),
+            begins: true,
         }
     }
 

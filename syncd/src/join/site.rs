@@ -165,6 +165,7 @@ pub(super) mod tests {
                 address: [10, 0, 0, 9].into(),
                 machine_id: machine.to_owned(),
                 doing: String::new(),
+                begins: true,
             };
             let refused = refuse_taken(&nodes("m1+ m2-"), &wish);
             refused

@@ -87,6 +87,7 @@ impl Desk {
                 address: trial.address,
                 machine_id: String::new(),
                 doing: claim.doing,
+                begins: false,
             };
             self.holding = Some(Holding::new(wish, *held, &before));
         }

@@ -257,6 +257,7 @@ impl Desk {
                 who: trial.who,
                 machine_id: String::new(),
                 doing: claim.doing,
+                begins: false,
             },
             held: *held,
             heard: Instant::now(),

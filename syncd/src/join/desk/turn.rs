@@ -41,8 +41,7 @@ impl Desk {
         if let Some(holding) = self.holding.as_mut()
             && holding.wish.who == wish.who
         {
-            holding.heard = Instant::now();
-            holding.wish = wish;
+            holding.hear(wish);
             return self.go_on().await;
         }
         let kubernetes = self.plane.kubernetes()?;
@@ -190,11 +189,20 @@ impl Desk {
 }
 
 impl Holding {
+    /// The machine lives. One that was killed and begins again is prepared for again, too.
+    fn hear(&mut self, wish: TurnWish) {
+        self.heard = Instant::now();
+        if wish.begins && matches!(self.stage, Stage::Going(_)) {
+            self.stage = Stage::Preparing;
+        }
+        self.wish = wish;
+    }
+
     /// What was begun for the same try goes on; what is left of another one is to be cleared first.
     pub(super) fn new(wish: TurnWish, mut held: Held, before: &Lease) -> Self {
         let own = trial::holder(&wish.who);
         let is_own = before.holder() == Some(own.as_str());
-        let is_going = is_own && before.told(trial::STAGE) == trial::GOING;
+        let is_going = is_own && !wish.begins && before.told(trial::STAGE) == trial::GOING;
         if is_going {
             held.note(trial::STAGE, trial::GOING);
         }
