@@ -314,6 +314,8 @@ fn examine_blob<F: Fs>(node: &Node<F>, blob: Digest, elsewhere: bool) -> Result<
         Err(StoreError::Io { .. }) if elsewhere => {}
         Err(error) => return Err(error),
     }
+    // Withdrawn first: the name may be gone although the quarantine fails half-way, and nobody may be promised it then.
+    node.holdings.lose(blob);
     node.store.quarantine(&blob)?;
     Ok(false)
 }

@@ -240,12 +240,16 @@ impl<F: Fs, N: Net> Engine<F, N> {
             Ok(false) => {
                 tracing::warn!(%blob, "a damaged blob is in quarantine and fetched again");
                 self.node.counters.damaged();
-                self.node.holdings.lose(blob);
                 self.copies_changed = true;
                 self.want_again();
             }
             Err(error) => {
-                tracing::warn!(%blob, code = error.code(), error = sentence(&error), "a doubted blob can't be read");
+                tracing::warn!(%blob, code = error.code(), error = sentence(&error), "a doubted blob can't be read, or not be put into quarantine");
+                if !self.node.holdings.has(&blob) {
+                    // Withdrawn, and here or gone: the store tells.
+                    self.copies_changed = true;
+                    self.scan(Depth::Changes);
+                }
             }
         }
     }
