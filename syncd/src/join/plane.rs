@@ -134,7 +134,15 @@ pub(super) mod tests {
 
     /// A control plane whose API is the fake one.
     pub(crate) fn plane(api: &FakeApi) -> Arc<Plane> {
-        let mut plane = Plane::new(PlaneFiles::default());
+        plane_in(api, Path::new("/nowhere"))
+    }
+
+    /// The same, with Sealift's own folder.
+    pub(crate) fn plane_in(api: &FakeApi, sealift: &Path) -> Arc<Plane> {
+        let mut plane = Plane::new(PlaneFiles {
+            sealift: sealift.to_owned(),
+            ..PlaneFiles::default()
+        });
         plane.admin = AdminConf::known(api.client.clone());
         Arc::new(plane)
     }

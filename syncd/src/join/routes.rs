@@ -337,3 +337,6 @@ impl IntoResponse for JoinError {
         (self.status(), Json(self.refusal())).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests;
