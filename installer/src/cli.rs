@@ -62,6 +62,8 @@ pub enum Command {
     Install(InstallArgs),
     /// Check whether this machine can become a node, and change nothing.
     Preflight(PreflightArgs),
+    /// Tell whether the site is well, what is missing, and what to do next.
+    Status(StatusArgs),
     /// Join the cluster that a join script names; the script runs this.
     ///
     /// Killed anywhere, the same script goes on. A machine that has joined already is left as it is.
@@ -196,6 +198,14 @@ pub struct JoinScriptArgs {
         env = "SEALIFT_CONTROL",
         default_value = "/run/sealift/syncd.sock"
     )]
+    pub control: PathBuf,
+}
+
+/// `installer status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Socket of the daemon on this master.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/sealift/syncd.sock")]
     pub control: PathBuf,
 }
 

@@ -6,6 +6,7 @@ mod install;
 mod join;
 mod join_script;
 mod preflight;
+mod status;
 mod trust;
 mod verify;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: &Cli, output: &Output) -> Outcome {
         Command::Inspect(inspect) => inspect::run(store, inspect, output),
         Command::Import(import) => import::run(store, import, output),
         Command::Install(install) => install::run(store, install, output),
+        Command::Status(status) => status::run(status, output),
         Command::Join(join) => join::run(store, join, output),
         Command::Preflight(preflight) => preflight::run(store, preflight, output),
         Command::JoinScript(script) => join_script::run(script, output),

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod preflight;
 mod render;
 mod run;
+mod status;
 mod steps;
 mod tools;
 pub mod words;

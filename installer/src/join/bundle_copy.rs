@@ -67,13 +67,13 @@ impl Step for BundleCopy<'_> {
 
     fn apply(&self, work: &mut Work<'_>) -> Outcome {
         let output = work.output();
+        let amount = |bytes| Amount { items: 0, bytes };
+        output.event(&Event::Started {
+            step: "bundle".to_owned(),
+            total: Some(amount(self.progress()?.1)),
+        });
         wait_for("the bundle is here", LIMIT, || {
             let (here, needed) = self.progress().map_err(|failure| format!("{failure:?}"))?;
-            let amount = |bytes| Amount { items: 0, bytes };
-            output.event(&Event::Started {
-                step: "bundle".to_owned(),
-                total: Some(amount(needed)),
-            });
             output.event(&Event::Progress {
                 step: "bundle".to_owned(),
                 done: amount(here),

@@ -116,12 +116,6 @@ impl Call {
         self.limit = limit;
         self
     }
-
-    /// The program's name.
-    #[cfg(test)]
-    pub(crate) fn program(&self) -> &'static str {
-        self.program
-    }
 }
 
 impl fmt::Display for Call {

@@ -36,6 +36,7 @@ pub(crate) use network::is_of_cluster;
 pub(crate) use node_files::NodeFiles;
 pub(crate) use objects::site as recorded_site;
 pub(crate) use ready::Ready;
+pub(crate) use ready::has_condition;
 pub(crate) use site::SiteFile;
 pub(crate) use syncd::Syncd;
 pub(crate) use taint::Taint;

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub(crate) struct Ready<'a>(pub(crate) &'a Ground<'a>);
 
 /// Whether an object's condition is `True`.
-fn has_condition(object: &Value, condition: &str) -> bool {
+pub(crate) fn has_condition(object: &Value, condition: &str) -> bool {
     let conditions = object
         .pointer("/status/conditions")
         .and_then(Value::as_array);

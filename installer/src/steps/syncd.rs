@@ -65,7 +65,8 @@ impl Syncd<'_> {
         for master in self.masters {
             members.admit(&master.name, (master.address, api::members::PORT).into());
         }
-        if site.role == Role::Master {
+        // Who joins is no master until the broker says so, and hears it from the others.
+        if self.founds.is_some() {
             members.admit(&site.node, (site.address, api::members::PORT).into());
         }
         members
