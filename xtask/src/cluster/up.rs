@@ -54,7 +54,7 @@ fn first_master(site: &RealSite) -> Result<Node> {
     let done = step("m1: installer install … ha", || {
         site.install(&m1, "ha --yes")?.succeeded()
     })?;
-    for line in done.stdout.lines().chain(done.stderr.lines()) {
+    for line in done.stderr.lines().chain(done.stdout.lines()) {
         note(&format!("           {line}"));
     }
     Ok(m1)
