@@ -72,6 +72,7 @@ impl Place {
     }
 
     fn fill(folder: PathBuf, base: PathBuf, owner: Option<File>) -> Result<Self> {
+        raise_limits()?;
         let id = id_of(&folder)?;
         let groups = Groups::plan(&format!("sealift-{id}"))?;
         fs::create_dir(folder.join("nodes"))?;
@@ -132,6 +133,23 @@ impl Place {
         fs::remove_dir_all(&self.folder)
             .with_context(|| format!("remove {}", self.folder.display()))
     }
+}
+
+/// Limits that a kernel has once for all that root runs, and what a few clusters need: 128 instances are soon used up.
+const SHARED_LIMITS: [(&str, u64); 2] = [
+    ("/proc/sys/fs/inotify/max_user_instances", 4096),
+    ("/proc/sys/fs/inotify/max_user_watches", 524_288),
+];
+
+/// Raises the shared limits where they are lower.
+fn raise_limits() -> Result<()> {
+    for (path, wanted) in SHARED_LIMITS {
+        let now: u64 = fs::read_to_string(path)?.trim().parse()?;
+        if now < wanted {
+            fs::write(path, wanted.to_string()).with_context(|| path.to_owned())?;
+        }
+    }
+    Ok(())
 }
 
 /// The folder of all beds.
