@@ -64,6 +64,10 @@ pub enum Command {
     Preflight(PreflightArgs),
     /// Tell whether the site is well, what is missing, and what to do next.
     Status(StatusArgs),
+    /// Take a machine back to what it was before a join that failed; a node of a running cluster is refused.
+    ///
+    /// Bundles in the store stay; everything that makes the machine a node goes.
+    Reset(ResetArgs),
     /// Join the cluster that a join script names; the script runs this.
     ///
     /// Killed anywhere, the same script goes on. A machine that has joined already is left as it is.
@@ -199,6 +203,14 @@ pub struct JoinScriptArgs {
         default_value = "/run/sealift/syncd.sock"
     )]
     pub control: PathBuf,
+}
+
+/// `installer reset`.
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// The id of the cluster that this node is of, to be sure that the right machine is meant.
+    #[arg(long, value_name = "ID")]
+    pub cluster: Option<String>,
 }
 
 /// `installer status`.

@@ -6,6 +6,7 @@ mod install;
 mod join;
 mod join_script;
 mod preflight;
+mod reset;
 mod status;
 mod trust;
 mod verify;
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &Cli, output: &Output) -> Outcome {
         Command::Import(import) => import::run(store, import, output),
         Command::Install(install) => install::run(store, install, output),
         Command::Status(status) => status::run(status, output),
+        Command::Reset(reset) => reset::run(reset, output),
         Command::Join(join) => join::run(store, join, output),
         Command::Preflight(preflight) => preflight::run(store, preflight, output),
         Command::JoinScript(script) => join_script::run(script, output),

@@ -121,7 +121,7 @@ impl Join<'_> {
         let mut told = String::new();
         let mut wish = self.wish(who, "waits for its turn");
         // What a killed run has left is taken back before kubeadm runs; a voter goes on with what it has.
-        wish.begins = !self.is_voter();
+        wish.begins = self.ground.site.role != Role::Master || !is_voter(self.ground.machine);
         loop {
             match self.client.post("/v1/join/turn", &wish) {
                 Ok(Turn::Go { credentials }) => return Ok(credentials),
@@ -164,7 +164,7 @@ impl Join<'_> {
     /// Runs kubeadm while another thread repeats the wish.
     fn run_kubeadm(&self, who: &Attempt, credentials: &Credentials) -> Outcome {
         let machine = self.ground.machine;
-        let resume = self.is_voter();
+        let resume = self.ground.site.role == Role::Master && is_voter(machine);
         let text = render::join(self.ground.site, credentials, self.ground.features);
         machine.write(CONFIG, &text, Mode::Secret)?;
         let patch = render::kubelet_patch(self.ground.features);
@@ -240,38 +240,35 @@ impl Join<'_> {
         .any(|path| machine.has(path))
     }
 
-    /// Whether this node's own etcd answers and has a vote.
-    fn is_voter(&self) -> bool {
-        let machine = self.ground.machine;
-        if self.ground.site.role != Role::Master
-            || !machine.has("/etc/kubernetes/manifests/etcd.yaml")
-        {
-            return false;
-        }
-        let pki = "/etc/kubernetes/pki/etcd";
-        let status = Call::new(
-            "etcdctl",
-            [
-                "--endpoints=https://127.0.0.1:2379",
-                "endpoint",
-                "status",
-                "-w",
-                "json",
-            ],
-        )
-        .arg(format!("--cacert={pki}/ca.crt"))
-        .arg(format!("--cert={pki}/healthcheck-client.crt"))
-        .arg(format!("--key={pki}/healthcheck-client.key"));
-        machine.run(&status).is_ok_and(|ran| {
-            ran.output.contains("\"leader\":") && !ran.output.contains("\"isLearner\":true")
-        })
-    }
-
     /// A try that has no chance any more gives its turn back, so that the next machine need not wait.
     fn give_up(&self, who: &Attempt) {
         let _silent = self.client.tell("/v1/join/abandon", who);
         let _stays = self.ground.machine.remove(ATTEMPT);
     }
+}
+
+/// Whether this node's own etcd answers and has a vote.
+pub(crate) fn is_voter(machine: &Machine) -> bool {
+    if !machine.has("/etc/kubernetes/manifests/etcd.yaml") {
+        return false;
+    }
+    let pki = "/etc/kubernetes/pki/etcd";
+    let status = Call::new(
+        "etcdctl",
+        [
+            "--endpoints=https://127.0.0.1:2379",
+            "endpoint",
+            "status",
+            "-w",
+            "json",
+        ],
+    )
+    .arg(format!("--cacert={pki}/ca.crt"))
+    .arg(format!("--cert={pki}/healthcheck-client.crt"))
+    .arg(format!("--key={pki}/healthcheck-client.key"));
+    machine.run(&status).is_ok_and(|ran| {
+        ran.output.contains("\"leader\":") && !ran.output.contains("\"isLearner\":true")
+    })
 }
 
 /// What is waited for: a key that changes when the news does, and the sentence with its age.

@@ -19,4 +19,5 @@ pub(crate) use identity::Identity;
 pub(crate) use kubeadm::JOINED;
 pub(crate) use kubeadm::Join;
 pub(crate) use kubeadm::STEP;
+pub(crate) use kubeadm::is_voter;
 pub(crate) use store::JoinStore;

@@ -126,6 +126,11 @@ impl Record {
         }
     }
 
+    /// What came before it counts no more.
+    pub(crate) fn undone(step: &str) -> Self {
+        Self::note(step, UNDONE)
+    }
+
     pub(crate) fn note(step: &str, fact: &str) -> Self {
         Self::Note {
             step: step.to_owned(),

@@ -27,6 +27,7 @@ pub(crate) use applications::Chart;
 pub(crate) use applications::Manifest;
 pub(crate) use cluster_record::ClusterRecord;
 pub(crate) use containerd::Containerd;
+pub(crate) use control_plane::CONTROL_PLANE as CONTROL_PLANE_STEP;
 pub(crate) use control_plane::ControlPlane;
 pub(crate) use images::Images;
 pub(crate) use import::Import;

@@ -3,6 +3,7 @@
 //! A file takes its place by a rename, after its bytes were found to be what the vendor signed; one that is right already
 //! is not touched.
 
+use api::join::Role;
 use bundle::Digest;
 use bundle::fault::Blame;
 use bundle::fault::Fact;
@@ -53,6 +54,29 @@ pub(crate) const fn directory(role: FileRole) -> &'static str {
     }
 }
 
+/// Whether a node of this role uses a file: charts and etcd are a master's business.
+const fn is_for(file: FileRole, node: Role) -> bool {
+    match (file, node) {
+        (FileRole::Etcdctl | FileRole::Helm, Role::Worker) => false,
+        (
+            FileRole::CniPlugin
+            | FileRole::Config
+            | FileRole::Containerd
+            | FileRole::Crictl
+            | FileRole::Etcdctl
+            | FileRole::Helm
+            | FileRole::Installer
+            | FileRole::Kubeadm
+            | FileRole::Kubectl
+            | FileRole::Kubelet
+            | FileRole::Runc
+            | FileRole::Syncd
+            | FileRole::SystemdUnit,
+            Role::Master | Role::Worker,
+        ) => true,
+    }
+}
+
 /// The files of a bundle that are for a platform.
 pub(crate) fn of_platform<'a>(
     files: &'a [NodeFile],
@@ -68,7 +92,9 @@ pub(crate) fn of_platform<'a>(
 impl NodeFiles<'_> {
     fn files(&self) -> impl Iterator<Item = &NodeFile> {
         let files = of_platform(&self.ground.index.files, self.ground.platform);
-        files.filter(|file| self.only.is_none_or(|only| only == file.role))
+        files
+            .filter(|file| is_for(file.role, self.ground.site.role))
+            .filter(|file| self.only.is_none_or(|only| only == file.role))
     }
 
     /// Files that are not there as they were signed.

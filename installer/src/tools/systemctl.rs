@@ -62,6 +62,20 @@ pub(crate) fn restart(machine: &Machine, name: &str) -> Result<(), ProgramError>
         .map(drop)
 }
 
+/// Stops a unit.
+pub(crate) fn stop(machine: &Machine, name: &str) -> Result<(), ProgramError> {
+    machine
+        .run(&Call::new("systemctl", ["stop", name]).within(START_LIMIT))
+        .map(drop)
+}
+
+/// Makes a unit start with the machine no more.
+pub(crate) fn disable(machine: &Machine, name: &str) -> Result<(), ProgramError> {
+    machine
+        .run(&Call::new("systemctl", ["disable", "--quiet", name]))
+        .map(drop)
+}
+
 fn path(name: &str) -> String {
     format!("{}/{name}", units::DIRECTORY)
 }
