@@ -214,10 +214,9 @@ fn read_file(file: Option<&Path>) -> Result<Written, ConfigError> {
 fn listen_public(written: Option<Images>, ca: &Path) -> Option<SocketAddr> {
     let site = Path::new(api::site::NODE_FILE).file_name()?;
     match written {
-        Some(Images::Off) => None,
         Some(Images::At(address)) => Some(address),
         None if ca.with_file_name(site).exists() => Some(([0, 0, 0, 0], api::join::PORT).into()),
-        None => None,
+        Some(Images::Off) | None => None,
     }
 }
 

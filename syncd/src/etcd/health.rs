@@ -104,11 +104,6 @@ impl Seen {
             .find(|seen| seen.answers && seen.is_of(joiner))
     }
 
-    /// Whether anything is left of a try that failed.
-    pub fn has_left_overs(&self) -> bool {
-        self.members.iter().any(SeenMember::is_left_over)
-    }
-
     fn removal(&self, going: &SeenMember) -> Verdict {
         if self.holds_quorum_without(going.member.id) {
             return Verdict::Remove(going.member.clone());

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use api::join::Role;
 use api::sync::NodeName;
 
 use super::fault::JoinError;
@@ -17,35 +16,37 @@ use crate::kubernetes::node;
 /// How long the new API server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Looks whether everything of a node's role is there; how many voters etcd has, then.
-pub(super) async fn require_joined(
+/// Looks whether a master's control plane is complete; how many voters etcd has, then.
+///
+/// Its pods may still come up: that is no change of the control plane any more.
+pub(super) async fn require_control_plane(
     plane: &Plane,
     kubernetes: &Kubernetes,
-    role: Role,
     who: &Trial,
 ) -> Result<u32, JoinError> {
-    match role {
-        Role::Worker => {
-            require_ready(kubernetes, &who.who.node).await?;
-            Ok(0)
-        }
-        Role::Master => {
-            let members = require_voter(plane, who).await?;
-            require_api(plane, who).await?;
-            let found = require_ready(kubernetes, &who.who.node).await?;
-            if !found.is_master() {
-                return Err(not_yet(who, "its node is not marked as a master yet"));
-            }
-            Ok(members)
-        }
+    let members = require_voter(plane, who).await?;
+    require_api(plane, who).await?;
+    let found: Option<Node> = kubernetes.read(&node(who.who.node.as_str())).await?;
+    match found {
+        Some(found) if found.is_master() => Ok(members),
+        Some(_) | None => Err(not_yet(who, "its node is not marked as a master yet")),
+    }
+}
+
+/// Looks whether a node takes pods.
+pub(super) async fn require_ready(
+    kubernetes: &Kubernetes,
+    name: &NodeName,
+) -> Result<(), JoinError> {
+    let found: Option<Node> = kubernetes.read(&node(name.as_str())).await?;
+    match found {
+        Some(found) if found.is_ready() => Ok(()),
+        Some(_) | None => Err(JoinError::NotYet(format!("{name} is not ready yet"))),
     }
 }
 
 async fn require_voter(plane: &Plane, who: &Trial) -> Result<u32, JoinError> {
     let seen = plane.etcd.see().await?;
-    if seen.has_left_overs() {
-        return Err(not_yet(who, "etcd has a member without a vote"));
-    }
     if seen.voter_at(&who.joiner()).is_none() {
         return Err(not_yet(who, "its etcd member does not answer"));
     }
@@ -74,13 +75,6 @@ async fn require_api(plane: &Plane, who: &Trial) -> Result<(), JoinError> {
             Err(not_yet(who, "its API server does not answer"))
         }
     }
-}
-
-async fn require_ready(kubernetes: &Kubernetes, name: &NodeName) -> Result<Node, JoinError> {
-    let found: Option<Node> = kubernetes.read(&node(name.as_str())).await?;
-    found
-        .filter(Node::is_ready)
-        .ok_or_else(|| JoinError::NotYet(format!("{name} is not ready yet")))
 }
 
 fn not_yet(who: &Trial, why: &str) -> JoinError {

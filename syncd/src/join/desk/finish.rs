@@ -1,4 +1,7 @@
 //! A master that says it has joined.
+//!
+//! The lease is free as soon as its control plane is complete: the next machine need not wait until its pods are up. The
+//! machine itself is told that it has joined when its node is ready, too.
 
 use api::join::Attempt;
 use api::join::Joined;
@@ -38,24 +41,35 @@ impl Desk {
         "is looked at from outside".clone_into(&mut holding.wish.doing);
         let trial = Trial::of(&holding.wish);
         let plane = self.plane.clone();
-        let etcd_members =
-            outside::require_joined(&plane, &kubernetes, Role::Master, &trial).await?;
+        let members = outside::require_control_plane(&plane, &kubernetes, &trial).await?;
         self.renew(&kubernetes).await?;
         self.roster.admit(&Master {
             name: trial.who.node.clone(),
             address: trial.address,
         })?;
-        let masters = self.masters(&kubernetes).await?;
-        after::tell_masters(&kubernetes, &masters).await?;
-        if let Err(error) = after::spread_dns(&kubernetes).await {
-            // The master is one all the same; the next join spreads them again.
-            tracing::warn!(%error, "the cluster's DNS could not be spread over the masters");
-        }
         credentials::remove(&kubernetes, Role::Master, &trial).await?;
         if let Some(holding) = self.holding.take() {
             holding.held.release(&kubernetes).await?;
         }
-        tracing::info!(node = %trial.who.node, etcd_members, "a master has joined");
+        tracing::info!(node = %trial.who.node, members, "a master's control plane is complete");
+        self.tell_joined(&kubernetes, &trial, members).await
+    }
+
+    /// What remains once the lease is free: everybody is told, as soon as the node is ready.
+    async fn tell_joined(
+        &self,
+        kubernetes: &Kubernetes,
+        trial: &Trial,
+        etcd_members: u32,
+    ) -> Result<Joined, JoinError> {
+        outside::require_ready(kubernetes, &trial.who.node).await?;
+        let masters = self.masters(kubernetes).await?;
+        after::tell_masters(kubernetes, &masters).await?;
+        if let Err(error) = after::spread_dns(kubernetes).await {
+            // The master is one all the same; the next join spreads them again.
+            tracing::warn!(%error, "the cluster's DNS could not be spread over the masters");
+        }
+        tracing::info!(node = %trial.who.node, "a master has joined");
         Ok(Joined {
             etcd_members,
             masters,
@@ -94,7 +108,7 @@ impl Desk {
         Ok(())
     }
 
-    /// The answer of an earlier `done` may have been lost: what is true is said again.
+    /// Its control plane is complete already, and its node may be ready now; or an earlier answer was lost.
     async fn done_before(
         &self,
         kubernetes: &Kubernetes,
@@ -111,12 +125,8 @@ impl Desk {
             who: who.clone(),
             address,
         };
-        let members =
-            outside::require_joined(&self.plane, kubernetes, Role::Master, &trial).await?;
-        Ok(Joined {
-            etcd_members: members,
-            masters: self.masters(kubernetes).await?,
-        })
+        let members = outside::require_control_plane(&self.plane, kubernetes, &trial).await?;
+        self.tell_joined(kubernetes, &trial, members).await
     }
 
     pub(super) async fn masters(&self, kubernetes: &Kubernetes) -> Result<Vec<Master>, JoinError> {

@@ -62,7 +62,7 @@ impl Desk {
         if let Some(known) = self.workers.get_mut(&who.attempt) {
             known.heard = Instant::now();
         }
-        outside::require_joined(&self.plane, &kubernetes, Role::Worker, &trial).await?;
+        outside::require_ready(&kubernetes, &who.node).await?;
         credentials::remove(&kubernetes, Role::Worker, &trial).await?;
         self.workers.remove(&who.attempt);
         tracing::info!(node = %who.node, "a worker has joined");
