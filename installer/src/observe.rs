@@ -56,6 +56,10 @@ pub struct Host {
 
 /// Oddities of a host, found by looking and never by a switch, that the installer sets up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact of its own, and any of them may be so beside any other"
+)]
 pub struct Features {
     /// Control groups of version 1: the kubelet has to be told that this is accepted.
     pub cgroup_v1: bool,
@@ -69,6 +73,10 @@ pub struct Features {
 
 /// What is found on a machine that a bootstrap would make.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one file that is there or not, in any combination"
+)]
 pub struct Presence {
     /// `kubeadm init` or `join` has been here: `/etc/kubernetes/kubelet.conf`.
     pub joined: bool,

@@ -1,7 +1,7 @@
 //! `installer install`: from one file to a cluster.
 //!
-//! 1. Verified and licensed first. 2. What is asked for and what is there become one wish. 3. Preflights; up to here
-//! nothing is changed. 4. The steps, journalled; killed anywhere, the same command goes on.
+//! Verified and licensed first. What is asked for and what is there become one wish. Then the preflights; up to here
+//! nothing is changed. Then the steps, journalled: killed anywhere, the same command goes on.
 
 mod license;
 mod settings;
@@ -45,7 +45,7 @@ use crate::steps::Ground;
 use crate::tools::kubectl;
 
 /// How long a run waits for what a killed one has left running.
-const PATIENCE: Duration = Duration::from_secs(20 * 60);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Where the turn of a node is.
 pub(super) const TURN: &str = "/run/sealift-installer/turn";
@@ -68,7 +68,6 @@ struct Installed {
 /// A verified bundle and what is wanted with it.
 struct Install<'a> {
     store: &'a Store,
-    directory: &'a Path,
     head: &'a VerifiedHead,
     settings: &'a Settings,
     host: &'a Host,
@@ -83,10 +82,9 @@ pub(super) fn run(directory: &Path, arguments: &InstallArgs, output: &Output) ->
     let host = Host::observe(Path::new("/"), directory);
     let settings = Settings::of(arguments, &head, &host, &look, output)?;
     let license = license::given_or_kept(&store, &head, &settings)?;
-    settings.greet(&head, license.as_ref(), output);
+    Settings::greet(&head, license.as_ref(), output);
     let install = Install {
         store: &store,
-        directory,
         head: &head,
         settings: &settings,
         host: &host,
@@ -137,7 +135,7 @@ impl Install<'_> {
             site: &self.settings.site,
             index,
             versions: &versions,
-            features: &self.host.features,
+            features: self.host.features,
             platform: &self.host.platform,
             blobs: self.store,
         };
@@ -180,7 +178,6 @@ impl Install<'_> {
             steps_applied: done.applied,
             steps_found: done.found,
         };
-        let _directory = self.directory;
         output.result(&installed, |lines| {
             if done.applied == 0 {
                 lines.line("Everything was so already: nothing was changed.");

@@ -1,7 +1,8 @@
 //! `installer join`: what a join script runs on a new machine.
 //!
-//! 1. The masters, by the cluster's own authority; the vendor's root, by its fingerprint; the bundle's head, by the vendor's
-//! signature. 2. Preflights, beside the cluster that is there; up to here nothing is changed. 3. The steps, journalled.
+//! The masters, by the cluster's own authority; the vendor's root, by its fingerprint; the bundle's head, by the vendor's
+//! signature. Then the preflights, beside the cluster that is there; up to here nothing is changed. Then the steps,
+//! journalled.
 
 use std::path::Path;
 use std::time::Duration;
@@ -59,7 +60,7 @@ use crate::steps::Ground;
 use crate::tools::systemctl;
 
 /// How long a run waits for what a killed one has left running.
-const PATIENCE: Duration = Duration::from_secs(20 * 60);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Largest request: some hundred masters and a certificate.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -122,6 +123,7 @@ pub(super) fn run(directory: &Path, arguments: &JoinArgs, output: &Output) -> Ou
     if let Some(site) = &before
         && is_well(&look, &Journal::open(&journal_path, &command)?)
     {
+        forget(&arguments.request);
         return tell(site, false, output);
     }
     let client = Client::new(&request)?;
@@ -147,7 +149,7 @@ pub(super) fn run(directory: &Path, arguments: &JoinArgs, output: &Output) -> Ou
     };
     work.apply(&mut journal, output)?;
     FolderBlobs::clear(&machine)?;
-    let _used_up = std::fs::remove_file(&arguments.request);
+    forget(&arguments.request);
     tell(&site, true, output)
 }
 
@@ -170,7 +172,7 @@ impl Joining<'_> {
             site: self.site,
             index: self.known.verified.index(),
             versions: &versions,
-            features: &self.host.features,
+            features: self.host.features,
             platform: &self.host.platform,
             blobs: &folder,
         };
@@ -253,6 +255,11 @@ impl Joining<'_> {
             }),
         ]
     }
+}
+
+/// Takes the token off this machine's disk; what stays if that fails opens nothing after its time.
+fn forget(request: &Path) {
+    let _stays = std::fs::remove_file(request);
 }
 
 fn read_request(file: &Path) -> Outcome<JoinRequest> {

@@ -69,7 +69,9 @@ pub(super) fn run(directory: &Path, arguments: &PreflightArgs, output: &Output) 
             ));
         })
     } else {
-        checks.iter().for_each(|check| output.note(line(check)));
+        for check in &checks {
+            output.note(line(check));
+        }
         Ok(preflight::require(&checks, role)?)
     }
 }

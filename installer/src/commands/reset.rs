@@ -33,7 +33,7 @@ use crate::tools::kubeadm;
 use crate::tools::systemctl;
 
 /// How long a reset waits for what a killed run has left running.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Files that make a machine a node; the store and its bundles are not among them.
 const FILES: [&str; 10] = [
@@ -130,8 +130,8 @@ fn reset(machine: &Machine, site: &NodeSite, mut journal: Journal, output: &Outp
     machine.remove_folder("/var/lib/etcd")?;
     let line = units::hosts_line(&site.cluster_id);
     if let Some(hosts) = machine.read("/etc/hosts")? {
-        let kept = hosts.lines().filter(|known| known.trim() != line);
-        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        let lines = hosts.split_inclusive('\n');
+        let kept: String = lines.filter(|known| known.trim() != line).collect();
         machine.write("/etc/hosts", &kept, Mode::Plain)?;
     }
     journal.write(&Record::undone(STEP))?;

@@ -19,7 +19,7 @@ use crate::run::Step;
 use crate::run::Work;
 
 /// How long replication may take; it is told while it goes on, and a rerun waits again.
-const LIMIT: Duration = Duration::from_secs(6 * 3600);
+const LIMIT: Duration = Duration::from_hours(6);
 
 /// Waits for what the node itself needs.
 pub(crate) struct BundleCopy<'a> {

@@ -55,10 +55,10 @@ const ATTEMPT: &str = "/var/lib/sealift-node/join/attempt";
 const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
 
 /// How long the masters may be silent before a waiting machine gives up.
-const SILENT_MAX: Duration = Duration::from_secs(300);
+const SILENT_MAX: Duration = Duration::from_mins(5);
 
 /// How long the broker may look before this node counts as not joined.
-const DONE_LIMIT: Duration = Duration::from_secs(600);
+const DONE_LIMIT: Duration = Duration::from_mins(10);
 
 /// Joins the cluster.
 pub(crate) struct Join<'a> {
@@ -88,16 +88,14 @@ impl Join<'_> {
     fn attempt(&self) -> Outcome<Attempt> {
         let machine = self.ground.machine;
         let known = machine.read(ATTEMPT)?.map(|text| text.trim().to_owned());
-        let attempt = match known.filter(|text| text.len() == 32) {
-            Some(attempt) => attempt,
-            None => {
-                let mut drawn = [0; 16];
-                getrandom::fill(&mut drawn).map_err(|_error| TurnError::Random)?;
-                let digits = drawn.iter().map(|byte| format!("{byte:02x}"));
-                let attempt: String = digits.collect();
-                machine.write(ATTEMPT, &attempt, Mode::Secret)?;
-                attempt
-            }
+        let attempt = if let Some(known) = known.filter(|text| text.len() == 32) {
+            known
+        } else {
+            let mut drawn = [0; 16];
+            getrandom::fill(&mut drawn).map_err(|_error| TurnError::Random)?;
+            let attempt = format!("{:032x}", u128::from_be_bytes(drawn));
+            machine.write(ATTEMPT, &attempt, Mode::Secret)?;
+            attempt
         };
         Ok(Attempt {
             node: self.ground.site.node.clone(),
@@ -173,7 +171,8 @@ impl Join<'_> {
         let done: Outcome = thread::scope(|scope| {
             scope.spawn(|| self.stay_heard(who, &ended));
             let done = if resume {
-                self.finish(machine)
+                let config = machine.path(CONFIG);
+                kubeadm::finish_join(machine, &config.to_string_lossy()).map_err(Failure::from)
             } else {
                 self.join_anew(machine)
             };
@@ -182,11 +181,6 @@ impl Join<'_> {
         });
         machine.remove(CONFIG)?;
         done
-    }
-
-    fn finish(&self, machine: &Machine) -> Outcome {
-        let config = machine.path(CONFIG);
-        Ok(kubeadm::finish_join(machine, &config.to_string_lossy())?)
     }
 
     fn join_anew(&self, machine: &Machine) -> Outcome {

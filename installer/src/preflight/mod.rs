@@ -159,11 +159,11 @@ pub fn summary(checks: &[Check]) -> String {
     match number(Verdict::Warn) {
         0 => {}
         1 => text.push_str(", 1 warning"),
-        more => text.push_str(&format!(", {more} warnings")),
+        more => text = format!("{text}, {more} warnings"),
     }
     match number(Verdict::Ignored) {
         0 => {}
-        some => text.push_str(&format!(", {some} ignored")),
+        some => text = format!("{text}, {some} ignored"),
     }
     text
 }

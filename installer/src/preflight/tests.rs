@@ -82,7 +82,7 @@ fn each_wrong_thing_on_the_machine_is_found_and_nothing_else() {
         ("hostname", |host| host.name = "Master_1".to_owned()),
         ("hostname", |host| host.name = "localhost".to_owned()),
         ("machine-id", |host| {
-            host.machine_id = "uninitialized".to_owned()
+            host.machine_id = "uninitialized".to_owned();
         }),
         ("address", |host| host.address = None),
         ("remains", |host| host.kubernetes.etcd_data = true),
@@ -93,7 +93,7 @@ fn each_wrong_thing_on_the_machine_is_found_and_nothing_else() {
         ("ports", |host| host.ports_taken = [2379].into()),
         ("ports", |host| host.ports_taken = [6444].into()),
         ("kernel", |host| {
-            host.kernel_lacks = vec!["the overlay file system"]
+            host.kernel_lacks = vec!["the overlay file system"];
         }),
         ("programs", |host| host.programs_lack = vec!["mount"]),
     ];
@@ -147,7 +147,7 @@ fn each_conflict_with_the_cluster_is_found_and_nothing_else() {
         ("clock", |cluster| cluster.clock_ahead_s = 600),
         ("clock", |cluster| cluster.clock_ahead_s = -61),
         ("hostname-unique", |cluster| {
-            cluster.taken[0].name = "m1".to_owned()
+            cluster.taken[0].name = "m1".to_owned();
         }),
         ("machine-id-unique", |cluster| {
             cluster.taken[1].machine_id = "0123456789abcdef0123456789abcdef".to_owned();

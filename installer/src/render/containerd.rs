@@ -9,7 +9,7 @@ pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
 pub(crate) const REGISTRIES: &str = "/etc/containerd/certs.d";
 
 /// Renders the configuration; `pause` is the sandbox image that kubeadm names.
-pub(crate) fn config(pause: &str, features: &Features) -> String {
+pub(crate) fn config(pause: &str, features: Features) -> String {
     let mut text = format!(
         r#"# Written by Sealift's installer; what it finds changed it writes again.
 version = 3
@@ -67,7 +67,7 @@ mod tests {
             nameserver: false,
             oom_score: false,
         };
-        insta::assert_snapshot!(config("registry.k8s.io/pause:3.10.2", &features));
+        insta::assert_snapshot!(config("registry.k8s.io/pause:3.10.2", features));
         insta::assert_snapshot!(hosts(7402), @r#"
         # Written by Sealift's installer.
         server = "http://127.0.0.1:7402"

@@ -42,7 +42,7 @@ pub(crate) struct Versions {
 }
 
 /// What makes the first master.
-pub(crate) fn init(site: &NodeSite, versions: &Versions, features: &Features) -> String {
+pub(crate) fn init(site: &NodeSite, versions: &Versions, features: Features) -> String {
     documents(&[
         json!({
             "apiVersion": API,
@@ -82,7 +82,7 @@ pub(crate) fn init(site: &NodeSite, versions: &Versions, features: &Features) ->
 }
 
 /// What makes another node.
-pub(crate) fn join(site: &NodeSite, credentials: &Credentials, features: &Features) -> String {
+pub(crate) fn join(site: &NodeSite, credentials: &Credentials, features: Features) -> String {
     let mut join = json!({
         "apiVersion": API,
         "kind": "JoinConfiguration",
@@ -108,7 +108,7 @@ pub(crate) fn join(site: &NodeSite, credentials: &Credentials, features: &Featur
 }
 
 /// What this node's kubelet is told beside what all are told.
-pub(crate) fn kubelet_patch(features: &Features) -> String {
+pub(crate) fn kubelet_patch(features: Features) -> String {
     let mut patch = serde_json::Map::new();
     if features.cgroup_v1 {
         patch.insert("failCgroupV1".to_owned(), json!(false));
@@ -155,7 +155,7 @@ fn cluster(site: &NodeSite, versions: &Versions) -> Value {
     })
 }
 
-fn registration(site: &NodeSite, features: &Features) -> Value {
+fn registration(site: &NodeSite, features: Features) -> Value {
     // Written also when it is empty: absent means the default taint.
     let taints = match site.role {
         Role::Master if site.taint_control_plane => {
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_first_master_on_a_plain_host() {
-        insta::assert_snapshot!(init(&site(Role::Master), &versions(), &PLAIN));
+        insta::assert_snapshot!(init(&site(Role::Master), &versions(), PLAIN));
     }
 
     #[test]
@@ -262,15 +262,15 @@ mod tests {
             ca_cert_hashes: vec!["sha256:00".to_owned()],
             certificate_key: Some("ff".to_owned()),
         };
-        insta::assert_snapshot!(join(&site(Role::Master), &credentials, &POOR));
-        let worker = join(&site(Role::Worker), &credentials, &PLAIN);
+        insta::assert_snapshot!(join(&site(Role::Master), &credentials, POOR));
+        let worker = join(&site(Role::Worker), &credentials, PLAIN);
         assert!(!worker.contains("controlPlane\""), "{worker}");
     }
 
     #[test]
     fn a_kubelet_is_told_what_is_odd_about_its_host() {
-        assert_eq!(kubelet_patch(&PLAIN), "{}\n");
-        insta::assert_snapshot!(kubelet_patch(&POOR), @r#"
+        assert_eq!(kubelet_patch(PLAIN), "{}\n");
+        insta::assert_snapshot!(kubelet_patch(POOR), @r#"
         {
           "failCgroupV1": false,
           "failSwapOn": false,

@@ -91,11 +91,11 @@ pub(crate) fn judge(seen: &Seen) -> Verdict {
     };
     if let Some(why) = &seen.api {
         verdict.wrong(format!("the API does not answer: {why}"));
-        verdict.to_do("look at the control plane: journalctl -u kubelet, and crictl or ctr -n k8s.io containers ls");
+        verdict.advise("look at the control plane: journalctl -u kubelet, and crictl or ctr -n k8s.io containers ls");
     }
     for node in seen.nodes.iter().filter(|node| !node.ready) {
         verdict.wrong(format!("{} is not ready", node.name));
-        verdict.to_do(format!(
+        verdict.advise(format!(
             "start {} again; if it is lost for good, remove it",
             node.name
         ));
@@ -124,7 +124,7 @@ fn judge_etcd(seen: &Seen, verdict: &mut Verdict) {
     let etcd = &seen.etcd;
     if etcd.learners > 0 && seen.joining.is_empty() {
         verdict.wrong("etcd has a member without a vote, and nobody is joining");
-        verdict.to_do("the next join removes it; or wait until syncd does, within 90 s");
+        verdict.advise("the next join removes it; or wait until syncd does, within 90 s");
     }
     if etcd.answering < etcd.members {
         verdict.wrong(format!(
@@ -141,7 +141,7 @@ fn judge_size(seen: &Seen, verdict: &mut Verdict) {
         return;
     }
     if seen.ha && masters < 3 {
-        verdict.to_do(format!(
+        verdict.advise(format!(
             "add {}: installer join-script --master",
             match 3 - masters.min(3) {
                 1 => "a third master".to_owned(),
@@ -149,7 +149,7 @@ fn judge_size(seen: &Seen, verdict: &mut Verdict) {
             }
         ));
     } else if masters > 2 && masters.is_multiple_of(2) {
-        verdict.to_do(format!(
+        verdict.advise(format!(
             "{masters} masters bear no more losses than {}: add one or remove one",
             masters - 1
         ));
@@ -162,7 +162,7 @@ impl Verdict {
         self.wrong.push(text.into());
     }
 
-    fn to_do(&mut self, text: impl Into<String>) {
+    fn advise(&mut self, text: impl Into<String>) {
         self.to_do.push(text.into());
     }
 }

@@ -110,7 +110,7 @@ impl Step for Containerd<'_> {
         } else {
             systemctl::start(machine, SERVICE)?;
         }
-        wait_for("containerd answers", Duration::from_secs(60), || {
+        wait_for("containerd answers", Duration::from_mins(1), || {
             ctr::answers(machine).map_err(|error| error.to_string())
         })
     }

@@ -37,7 +37,7 @@ const CONFIG: &str = "/var/lib/sealift-node/kubeadm.yaml";
 const REVIVAL_LIMIT: Duration = Duration::from_secs(45);
 
 /// How long one that was ready before may take to be so again.
-const RETURN_LIMIT: Duration = Duration::from_secs(300);
+const RETURN_LIMIT: Duration = Duration::from_mins(5);
 
 /// Time between two looks at an API server that is starting.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -141,7 +141,7 @@ impl ControlPlane<'_> {
                 }
                 thread::sleep(LOOK_EVERY);
             }
-            let ended: Result<(), ProgramError> = init.join().unwrap_or_else(|_panic| Ok(()));
+            let ended: Result<(), ProgramError> = init.join().unwrap_or(Ok(()));
             ended?;
             if !noted {
                 work.note(API_READY)?;
@@ -190,7 +190,7 @@ impl Step for ControlPlane<'_> {
         }
         wait_for(
             "the API is ready through this node's forwarder",
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             || kubectl::is_ready(machine).map_err(|error| error.to_string()),
         )
     }

@@ -43,13 +43,14 @@ impl Kernel<'_> {
         let value = self.0.machine.read(&proc_path(setting))?;
         Ok(value.map(|text| text.trim().to_owned()))
     }
+}
 
-    fn file(&self) -> String {
-        let lines = SETTINGS
-            .iter()
-            .map(|(setting, value)| format!("{} = {value}\n", setting.replace('/', ".")));
-        lines.collect()
-    }
+/// The same for each boot to come.
+fn sysctl_file() -> String {
+    let lines = SETTINGS
+        .iter()
+        .map(|(setting, value)| format!("{} = {value}", setting.replace('/', ".")));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn proc_path(setting: &str) -> String {
@@ -62,12 +63,12 @@ impl Step for Kernel<'_> {
     }
 
     fn input(&self) -> Digest {
-        input_of(&[&self.file(), MODULES])
+        input_of(&[&sysctl_file(), MODULES])
     }
 
     fn probe(&self, _past: &Journal) -> Outcome<Option<String>> {
         let machine = self.0.machine;
-        if !machine.holds(SYSCTL_FILE, &self.file(), Mode::Plain)
+        if !machine.holds(SYSCTL_FILE, &sysctl_file(), Mode::Plain)
             || !machine.holds(MODULES_FILE, MODULES, Mode::Plain)
         {
             return Ok(None);
@@ -88,7 +89,7 @@ impl Step for Kernel<'_> {
             // Built in, a module, or absent: what counts is looked at afterwards.
             let _exit_code_means_nothing = machine.run(&Call::new("modprobe", [module]));
         }
-        machine.write(SYSCTL_FILE, &self.file(), Mode::Plain)?;
+        machine.write(SYSCTL_FILE, &sysctl_file(), Mode::Plain)?;
         for (setting, wanted) in SETTINGS {
             if self.value(setting)?.is_none_or(|value| value == wanted) {
                 continue;

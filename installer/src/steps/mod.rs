@@ -58,7 +58,7 @@ pub(crate) struct Ground<'a> {
     /// Versions and networks of the index.
     pub(crate) versions: &'a Versions,
     /// What is odd about the host.
-    pub(crate) features: &'a Features,
+    pub(crate) features: Features,
     /// This machine's platform, as the index writes it.
     pub(crate) platform: &'a str,
     /// Where blobs of the bundle are on this machine.

@@ -1,4 +1,4 @@
-//! The ConfigMaps that the installer keeps in the cluster.
+//! The `ConfigMap`s that the installer keeps in the cluster.
 
 use std::collections::BTreeMap;
 

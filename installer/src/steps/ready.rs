@@ -14,7 +14,7 @@ use crate::run::Work;
 use crate::tools::kubectl;
 
 /// How long a network and two pods may take to come up from loopback.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 
 /// Waits.
 pub(crate) struct Ready<'a>(pub(crate) &'a Ground<'a>);

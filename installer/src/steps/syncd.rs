@@ -35,7 +35,7 @@ const DAEMON: &str = "syncd.service";
 const FORWARDER: &str = "syncd-endpoint.service";
 
 /// How long the daemon may take to open its store.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Brings the daemon and the forwarder up.
 pub(crate) struct Syncd<'a> {

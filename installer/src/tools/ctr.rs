@@ -14,7 +14,7 @@ use crate::render::containerd;
 const PINNED: &str = "io.cri-containerd.pinned=pinned";
 
 /// How long one image may take to come from loopback.
-const PULL_LIMIT: Duration = Duration::from_secs(600);
+const PULL_LIMIT: Duration = Duration::from_mins(10);
 
 /// An image that containerd has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::machine::ProgramError;
 use crate::tools::kubectl;
 
 /// How long a chart's pods may take to become ready.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// A chart to bring about.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::machine::ProgramError;
 
 /// Longer than all of kubeadm's own limits together: they end it with a better reason.
-const LIMIT: Duration = Duration::from_secs(45 * 60);
+const LIMIT: Duration = Duration::from_mins(45);
 
 /// The images that kubeadm names, for this version of Kubernetes.
 pub(crate) fn images(machine: &Machine, version: &str) -> Result<Vec<String>, ProgramError> {
@@ -91,15 +91,11 @@ pub(crate) fn reset_join(machine: &Machine) -> Result<(), ProgramError> {
         "kubeadm",
         ["reset", "--force", "--skip-phases=remove-etcd-member"],
     );
-    machine
-        .run(&call.within(Duration::from_secs(300)))
-        .map(drop)
+    machine.run(&call.within(Duration::from_mins(5))).map(drop)
 }
 
 /// Takes back what `init` or `join` has made on this machine.
 pub(crate) fn reset(machine: &Machine) -> Result<(), ProgramError> {
     let call = Call::new("kubeadm", ["reset", "--force"]);
-    machine
-        .run(&call.within(Duration::from_secs(300)))
-        .map(drop)
+    machine.run(&call.within(Duration::from_mins(5))).map(drop)
 }

@@ -89,7 +89,7 @@ pub(crate) fn apply(machine: &Machine, file: &str) -> Result<(), ProgramError> {
     .arg(MANAGER)
     .arg("-f")
     .arg(file)
-    .within(Duration::from_secs(120));
+    .within(Duration::from_mins(2));
     machine.run(&apply).map(drop)
 }
 

@@ -138,13 +138,8 @@ impl Settings {
         Ok(Self { site, license_file })
     }
 
-    /// Says what is going to happen, before it does.
-    pub(super) fn greet(
-        &self,
-        head: &VerifiedHead,
-        license: Option<&VerifiedLicense>,
-        output: &Output,
-    ) {
+    /// Says what is going to be installed, before it is.
+    pub(super) fn greet(head: &VerifiedHead, license: Option<&VerifiedLicense>, output: &Output) {
         let index = head.index();
         let signers: Vec<_> = head.signers().iter().map(ToString::to_string).collect();
         let licensed = license.map_or_else(
