@@ -194,9 +194,9 @@ pub struct TurnWish {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "turn", rename_all = "lowercase")]
 pub enum Turn {
-    /// Not yet.
+    /// Not yet; or, for a machine that is under way already, go on: another master has told it its credentials.
     Wait {
-        /// How many are before it, the holder included.
+        /// How many are before it, the holder included; 0 when the turn is the machine's own.
         position: u32,
         /// Who changes the control plane now, and what it does.
         holder: Option<String>,

@@ -351,7 +351,8 @@ impl Machine {
         let may_go = match turn {
             Ok(Turn::Wait { position, .. }) => {
                 self.positions.insert(position);
-                false
+                // Whoever is under way goes on, also when another daemon has taken over.
+                position == 0 && !matches!(self.state, State::Waits)
             }
             Ok(Turn::Go { credentials }) => {
                 ensure!(

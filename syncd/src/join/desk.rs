@@ -86,7 +86,7 @@ struct Holding {
 
 enum Stage {
     Preparing,
-    /// Without credentials when another daemon has told them; they are minted anew when they are asked for.
+    /// Without credentials when another daemon has told them: new ones could only disturb.
     Going(Option<Credentials>),
     Clearing(Instant),
 }

@@ -37,7 +37,18 @@ impl Desk {
             Stage::Going(None) => {
                 let kubernetes = self.plane.kubernetes()?;
                 let trial = Trial::of(&holding.wish);
-                self.let_go(&kubernetes, &trial).await
+                if self
+                    .plane
+                    .etcd
+                    .see()
+                    .await?
+                    .voter_at(&trial.joiner())
+                    .is_some()
+                {
+                    return self.let_go(&kubernetes, &trial).await;
+                }
+                // New certificates would come in the place of those that its kubeadm may be fetching just now.
+                Ok(preparing("goes on with what another master has given it"))
             }
             // It was silent for too long: it stands in the queue again once this is over.
             Stage::Clearing(_) => Ok(wait(
