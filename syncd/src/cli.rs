@@ -67,7 +67,7 @@ pub enum CaCommand {
         /// Where to write them.
         #[arg(long, value_name = "DIR", default_value = "/etc/sealift")]
         out: PathBuf,
-        /// The cluster of a store that is there already, as its STORE_ID names it; a new one is drawn when absent.
+        /// The cluster of a store that is there already, as its `STORE_ID` names it; a new one is drawn when absent.
         #[arg(long, value_name = "HEX")]
         cluster: Option<Incarnation>,
     },
