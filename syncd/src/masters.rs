@@ -1,6 +1,7 @@
-//! How a worker asks the masters: one after the other until one answers, over connections that prove both sides.
+//! How a node asks the masters: one after the other until one answers, over connections that prove both sides.
 //!
-//! Each worker begins with another master, so that many workers share the work; who has failed lately is asked last.
+//! Each node begins with another master, so that many nodes share the work. Who has failed lately is asked last, and only
+//! while nobody else has answered: a dead machine costs one wait, not one a request.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
@@ -33,13 +34,16 @@ use crate::net::Caller;
 /// How long a master may send nothing before the next one is asked.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// How long a master may take to prove who it is: some round trips.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// How long a failure counts.
 const GRUDGE: Duration = Duration::from_secs(30);
 
 /// Buffer of one connection: with it a worker relays at the speed of its link and stays small.
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// All masters, as one worker asks them.
+/// All other masters, as one node asks them.
 #[derive(Debug)]
 pub(crate) struct Masters {
     caller: Caller,
@@ -73,14 +77,19 @@ impl Masters {
         }
     }
 
+    /// Whether a master has failed lately.
+    pub(crate) fn has_failed(&self, master: &NodeName) -> bool {
+        let failed = self.failed();
+        failed.get(master).is_some_and(|at| at.elapsed() < GRUDGE)
+    }
+
     /// Whom to ask, best first.
     pub(crate) fn order(&self) -> Vec<NodeName> {
         let mut masters = self.caller.masters();
         let count = u64::try_from(masters.len()).unwrap_or(u64::MAX);
         let first = self.lot.checked_rem(count).unwrap_or(0);
         masters.rotate_left(usize::try_from(first).unwrap_or(0));
-        let failed = self.failed();
-        masters.sort_by_key(|name| failed.get(name).is_some_and(|at| at.elapsed() < GRUDGE));
+        masters.sort_by_key(|name| self.has_failed(name));
         masters
     }
 
@@ -104,7 +113,8 @@ impl Masters {
     }
 
     async fn send(&self, master: &NodeName, wish: &Wish) -> io::Result<(Parts, Flow)> {
-        let stream = self.caller.call(master).await?;
+        let stream = timeout(CONNECT, self.caller.call(master)).await;
+        let stream = stream.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
         let (mut requests, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)
             .handshake(TokioIo::new(stream))

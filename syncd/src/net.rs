@@ -110,6 +110,11 @@ impl TlsNet {
         })
     }
 
+    /// Who calls, to be used beside replication.
+    pub fn caller(&self) -> Caller {
+        self.caller.clone()
+    }
+
     /// The workers that come; to be taken once, else they are turned away.
     pub fn workers(&self) -> Option<Arrivals> {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);

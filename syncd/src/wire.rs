@@ -10,6 +10,7 @@
 //! | `POST /v1/records` | wanted records, one behind the other |
 //! | `POST /v1/nudge` | come and look at the caller now |
 //! | `GET /v1/members`, `POST /v1/members` | the members of the site, and those of the caller merged into them |
+//! | `GET /v2/…` | images from the store (distribution-spec 1.1), for a master whose own store lacks them still |
 //! | `GET /v1/status`, `GET /metrics` | what this node knows of the cluster |
 //!
 //! Attacks known: names that are paths (only 64 hex digits are a name) · bodies without end (a length is required and

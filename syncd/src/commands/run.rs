@@ -38,6 +38,7 @@ use crate::env::Offload;
 use crate::handle::Handle;
 use crate::images;
 use crate::images::Endpoint;
+use crate::images::OwnFirst;
 use crate::images::Relay;
 use crate::images::StoredImages;
 use crate::inbox::Inbox;
@@ -118,7 +119,7 @@ async fn serve_master(
         judge,
         Offload::Threads,
     )
-    .with_routes(membership::routes(membership.clone()));
+    .with_routes(membership::routes(membership.clone()).merge(images::routes(endpoint.clone())));
     let handle = engine.handle();
     let inbox = Inbox::new(store, config, handle.clone());
 
@@ -134,7 +135,8 @@ async fn serve_master(
         beside.spawn(images::serve_workers(workers, endpoint.clone(), membership));
     }
     if let Some(listener) = images {
-        beside.spawn(images::serve(listener, endpoint));
+        let others = Relay::new(Arc::new(Masters::new(net.caller(), &config.node)));
+        beside.spawn(images::serve_any(listener, OwnFirst::new(endpoint, others)));
     }
     tokio::spawn(end_at_signal(end.clone())?);
     let commands =

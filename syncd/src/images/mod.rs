@@ -31,10 +31,12 @@ pub use embedded::Embedded;
 pub use endpoint::Endpoint;
 pub use layout::LayoutSource;
 pub use name::Repository;
+pub(crate) use relay::OwnFirst;
 pub(crate) use relay::Relay;
 pub use serve::serve;
 pub(crate) use serve::serve_any;
 pub use stored::StoredImages;
+pub(crate) use workers::routes;
 pub(crate) use workers::serve_workers;
 
 use std::io;

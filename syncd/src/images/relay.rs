@@ -1,7 +1,7 @@
 //! The endpoint of a worker: has no images, and gets everything from the masters, as it is asked for.
 //!
 //! 1. What no master could answer either is refused here: other methods, paths and names that are none.
-//! 2. The masters are asked one after the other; "unknown" of one is not believed until all have said so.
+//! 2. The masters are asked one after the other; "unknown" of one is not believed until all that answer have said so.
 //! 3. A blob is passed on as it comes. When its master fails in the middle, the rest is asked of the next one, by range;
 //!    the client sees one answer without a seam, and verifies the digest anyway.
 
@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::Endpoint;
 use super::asked::Asked;
 use super::asked::What;
 use super::content::ContentBody;
@@ -67,6 +68,34 @@ const DIGEST: &str = "docker-content-digest";
 #[derive(Clone, Debug)]
 pub(crate) struct Relay {
     masters: Arc<Masters>,
+}
+
+/// A master's own images, and what only other masters have yet: a release that is still on its way here can be pulled.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnFirst {
+    own: Endpoint,
+    others: Relay,
+}
+
+impl OwnFirst {
+    pub(crate) const fn new(own: Endpoint, others: Relay) -> Self {
+        Self { own, others }
+    }
+}
+
+impl Answers for OwnFirst {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let own = self.own.answer(&request).await;
+        if own.status() != StatusCode::NOT_FOUND {
+            return own;
+        }
+        let others = self.others.answer(request).await;
+        if others.status().is_success() {
+            others
+        } else {
+            own
+        }
+    }
 }
 
 /// What a master has given.
@@ -127,6 +156,9 @@ impl Relay {
     async fn get(&self, wish: &Wish, is_blob: bool) -> Result<Given, Refusal> {
         let mut unknown = None;
         for master in self.masters.order() {
+            if unknown.is_some() && self.masters.has_failed(&master) {
+                break;
+            }
             let Ok((parts, flow)) = self.masters.ask(&master, wish).await else {
                 continue;
             };

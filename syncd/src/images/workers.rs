@@ -1,10 +1,14 @@
-//! Workers, who come over the members' port and may ask for two things: images, and the list of masters.
+//! Other nodes, who come over the members' port for images. Workers may ask for the list of masters beside, and nothing
+//! else; masters may ask for what their own store lacks still.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::join::Role;
 use api::sync::NodeName;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::any;
 use http::Method;
 use http::Request;
 use http::Response;
@@ -48,6 +52,22 @@ impl Answers for ForWorkers {
             Ok(Err(_)) | Err(_) => Refusal::broken().into_response(),
         }
     }
+}
+
+/// The same images for masters, as routes beside their protocol; from this store alone, so that nobody asks in circles.
+pub(crate) fn routes(endpoint: Endpoint) -> Router {
+    Router::new()
+        .route("/v2/{*rest}", any(give))
+        .with_state(endpoint)
+}
+
+async fn give(
+    State(endpoint): State<Endpoint>,
+    request: axum::extract::Request,
+) -> Response<axum::body::Body> {
+    // Nothing that is asked here has a body.
+    let request = request.map(drop);
+    endpoint.answer(&request).await.map(axum::body::Body::new)
 }
 
 /// Answers workers as they come; who has too many connections is turned away, who is removed is cut off.

@@ -18,6 +18,7 @@ use super::*;
 use crate::ca::Authority;
 use crate::config::Config;
 use crate::config::Written;
+use crate::env::Net as _;
 use crate::images::Content;
 use crate::images::Endpoint;
 use crate::images::ImageSource;
@@ -30,6 +31,7 @@ use crate::membership::Membership;
 use crate::net::Caller;
 use crate::net::Identity;
 use crate::net::TlsNet;
+use crate::wire::server;
 
 const CLUSTER: store::Incarnation = store::Incarnation::from_bytes([7; 16]);
 
@@ -37,6 +39,16 @@ const CLUSTER: store::Incarnation = store::Incarnation::from_bytes([7; 16]);
 struct Source {
     blobs: BTreeMap<Digest, Vec<u8>>,
     breaks_at: Option<u64>,
+}
+
+fn source(blobs: &[&[u8]], breaks_at: Option<u64>) -> Source {
+    let blobs = blobs
+        .iter()
+        .map(|bytes| (Digest::of(bytes), bytes.to_vec()));
+    Source {
+        blobs: blobs.collect(),
+        breaks_at,
+    }
 }
 
 impl ImageSource for Source {
@@ -97,7 +109,9 @@ impl Site {
     }
 
     fn membership(&self, node: &str) -> Arc<Membership> {
-        let peers = self.peers.iter().map(|peer| peer.parse().unwrap());
+        let itself = format!("{node}=");
+        let others = self.peers.iter().filter(|peer| !peer.starts_with(&itself));
+        let peers = others.map(|peer| peer.parse().unwrap());
         let written = Written {
             node: Some(node.parse().unwrap()),
             members: Some(self.directory.path().join(node)),
@@ -250,4 +264,30 @@ async fn a_worker_gets_the_list_of_masters_and_nothing_else_of_the_peers_protoco
     for path in ["/v1/inventory", "/v1/summary", "/v1/status", "/metrics"] {
         assert_eq!(asked(path).await.0, 404, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_gives_what_it_has_and_asks_the_others_for_the_rest() {
+    let layer = layer();
+    let mut site = Site::new();
+    site.peers.push("m2=127.0.0.1:1".to_owned());
+    site.master("m1", &[], None).await;
+    let net = site.nets.pop().unwrap();
+    let routes = crate::images::routes(Endpoint::new(Arc::new(source(&[&layer], None))));
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = net.accept().await {
+            tokio::spawn(server::serve(stream, peer, routes.clone()));
+        }
+    });
+    let membership = site.membership("m2");
+    let caller = Caller::new(membership.follow(), &site.identity("m2", Role::Master));
+    let relay = Relay::new(Arc::new(Masters::new(caller, &"m2".parse().unwrap())));
+    let own = Endpoint::new(Arc::new(source(&[b"own"], None)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(serve_any(listener, OwnFirst::new(own, relay)));
+    assert_eq!(get(at, "GET", blob_path(b"own"), "").await.body, b"own");
+    let answer = get(at, "GET", blob_path(&layer), "").await;
+    assert_eq!(Digest::of(&answer.body), Digest::of(&layer));
+    assert_eq!(get(at, "GET", blob_path(b"neither"), "").await.status, 404);
 }
