@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
+use tests::bed::Bed;
 use tests::real_site;
 use tests::scenarios::step;
 
@@ -17,18 +19,20 @@ use crate::story::NODES;
 use crate::story::Story;
 
 /// Time between two looks at the process list; a program that runs for less is not seen every time.
-const LOOK_EVERY: Duration = Duration::from_millis(40);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Does something, and gives every command line that was seen on this machine, all its nodes included, meanwhile.
+/// Does something, and gives every command line that was seen on the nodes of a bed meanwhile.
 pub(crate) fn watching_commands<T>(
+    bed: &Bed,
     does: impl FnOnce() -> Result<T>,
 ) -> Result<(T, BTreeSet<String>)> {
     let is_over = AtomicBool::new(false);
+    let mark = format!("/sealift-{}/", bed.id());
     thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut seen = BTreeSet::new();
             while !is_over.load(Ordering::Relaxed) {
-                seen.extend(command_lines());
+                seen.extend(command_lines(&mark));
                 thread::sleep(LOOK_EVERY);
             }
             seen
@@ -40,10 +44,15 @@ pub(crate) fn watching_commands<T>(
     })
 }
 
-fn command_lines() -> Vec<String> {
+fn command_lines(mark: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    lines
+    let is_of_bed = |process: &Path| {
+        fs::read_to_string(process.join("cgroup")).is_ok_and(|groups| groups.contains(mark))
+    };
+    processes
+        .map(|process| process.path())
+        .filter(|process| is_of_bed(process))
+        .filter_map(|process| fs::read(process.join("cmdline")).ok())
         .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
         .filter(|line| !line.is_empty())
         .collect()

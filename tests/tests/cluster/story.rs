@@ -141,7 +141,7 @@ impl Story {
             site.join_script(&m1, Becoming::Master)
         })?;
         let workers = site.join_script(&m1, Becoming::Worker)?;
-        let ((), commands) = watching_commands(|| {
+        let ((), commands) = watching_commands(site.bed(), || {
             step("m2 and m3 join at the same instant", || {
                 let pastes = [&m2, &m3].map(|node| || RealSite::paste(node, &masters)?.succeeded());
                 at_once(pastes.into())
