@@ -269,7 +269,7 @@ pub fn require_members(master: &Node, names: &[&str]) -> Result<()> {
 pub fn look_up(node: &Node, name: &str) -> Result<Finished> {
     // The service network's tenth address, kubeadm's choice. Busybox asks for IPv6 as well and then fails: IPv4 decides.
     node.sh(&format!(
-        "answer=$(timeout 5 busybox nslookup -type=a {name} 10.96.0.10 2>&1); echo \"$answer\"; \
+        "answer=$(timeout 2 busybox nslookup -type=a {name} 10.96.0.10 2>&1); echo \"$answer\"; \
          echo \"$answer\" | grep -q '^Name:.*{name}'"
     ))
 }
