@@ -27,7 +27,7 @@ impl Scene {
         let corpus = Corpus::make(&CorpusPlan::tiny(31), &folder.path().join("layout"))?;
         let vendor = Vendor::create(&folder.path().join("vendor"))?;
         let mut release = Release::of(&corpus, Source::Layout(corpus.layout.clone()));
-        release.extra = "kubernetes: {version: 1.36.3, pod_subnet: 10.32.0.0/16}\n".to_owned();
+        "kubernetes: {version: 1.36.3, pod_subnet: 10.32.0.0/16}\n".clone_into(&mut release.extra);
         let bundle = vendor.build(&release, &["--fast"])?;
         let site = Site::trusting(&vendor, &folder.path().join("store"))?;
         Ok(Self {

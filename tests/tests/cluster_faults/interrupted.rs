@@ -73,12 +73,11 @@ fn install_until(
             }
         }
         let ended = install.join().ok().context("the install panicked")?;
-        match cut {
-            Some(step) => Ok(Ended::Cut(step)),
-            None => {
-                ended?.succeeded()?;
-                Ok(Ended::Finished)
-            }
+        if let Some(step) = cut {
+            Ok(Ended::Cut(step))
+        } else {
+            ended?.succeeded()?;
+            Ok(Ended::Finished)
         }
     })
 }

@@ -3,6 +3,7 @@
 //! The person is given an advantage: programs lie ready on every machine, and so do the images, which nobody had to
 //! verify or to carry over the network. Times begin when the machines have booted.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::symlink;
@@ -26,6 +27,9 @@ use tests::real_site::at_once;
 /// A bootstrap token and a certificate key; they protect a bed that lives for two minutes.
 const TOKEN: &str = "abcdef.0123456789abcdef";
 const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+/// The annotation that names an image of a layout (OCI image-spec, `annotations.md`).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Names that nodes have in `/etc/hosts`.
 const ENDPOINT: &str = "127.0.0.1 api.by-hand.internal";
@@ -86,10 +90,11 @@ pub(super) fn run(parts: &Parts) -> Result<ByHand> {
     for node in [h2, h3, h4] {
         let mut join = filled(include_str!("join.yaml"), node, version.trim());
         if node.name != "h4" {
-            join.push_str(&format!(
-                "controlPlane: {{certificateKey: {KEY}, localAPIEndpoint: {{advertiseAddress: {}}}}}\n",
+            writeln!(
+                join,
+                "controlPlane: {{certificateKey: {KEY}, localAPIEndpoint: {{advertiseAddress: {}}}}}",
                 node.address
-            ));
+            )?;
         }
         kubeadm(node, "join", &join)?;
     }
@@ -111,10 +116,8 @@ fn prepare(node: &Node, targets: &[&Node]) -> Result<()> {
     let mut haproxy = include_str!("haproxy.cfg").to_owned();
     for (place, target) in targets.iter().enumerate() {
         let backup = if place == 0 { "" } else { " backup" };
-        haproxy.push_str(&format!(
-            "  server {} {}:6443{backup}\n",
-            target.name, target.address
-        ));
+        let (name, address) = (&target.name, target.address);
+        writeln!(haproxy, "  server {name} {address}:6443{backup}")?;
     }
     node.put("/etc/haproxy/haproxy.cfg", "644", haproxy.as_bytes())?;
     node.shell(include_str!("node.sh"), INSTALL_GUARD)?
@@ -205,10 +208,10 @@ fn place(from: &Path, to: &Path) -> Result<()> {
 fn archive(layout: &Path, media: &Path) -> Result<()> {
     let folder = tempfile::tempdir_in(media)?;
     let mut index: Value = serde_json::from_slice(&fs::read(layout.join("index.json"))?)?;
-    let images = index["manifests"].as_array_mut();
+    let images = index.get_mut("manifests").and_then(Value::as_array_mut);
     for image in images.context("no images")? {
-        let annotations = &mut image["annotations"];
-        let name = annotations["org.opencontainers.image.ref.name"].clone();
+        let annotations = image.get_mut("annotations").context("no name")?;
+        let name = annotations.get(REF_NAME).cloned();
         *annotations = json!({"io.containerd.image.name": name});
     }
     fs::write(
@@ -230,11 +233,11 @@ fn archive(layout: &Path, media: &Path) -> Result<()> {
 /// The full names of a layout's images.
 fn names(layout: &Path) -> Result<Vec<String>> {
     let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json"))?)?;
-    let images = index["manifests"].as_array().context("no images")?;
+    let images = index.get("manifests").and_then(Value::as_array);
+    let images = images.context("no images")?;
     let name = |image: &Value| {
-        image["annotations"]["org.opencontainers.image.ref.name"]
-            .as_str()
-            .map(str::to_owned)
+        let name = image.get("annotations")?.get(REF_NAME)?.as_str()?;
+        Some(name.to_owned())
     };
     Ok(images.iter().filter_map(name).collect())
 }
