@@ -14,7 +14,7 @@
 //!
 //! Workers need no lease: they get a token at once and are looked at when they are done.
 //!
-//! One actor ([`desk`]) owns all of it; the public port ([`listen`], [`routes`]) hands requests to it. Nothing that
+//! One actor (`desk`) owns all of it; the public port (`listen`, `routes`) hands requests to it. Nothing that
 //! decides anything is kept on disk: a daemon that is killed finds everything in Kubernetes again, and any other master's
 //! daemon can take over for the same machine.
 
