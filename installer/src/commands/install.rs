@@ -99,6 +99,7 @@ pub(super) fn run(directory: &Path, arguments: &InstallArgs, output: &Output) ->
             plan.to_string().lines().for_each(|line| lines.line(line));
         });
     }
+    steps::require_parts(head.index())?;
     crate::preflight::require(&plan.checks, Role::Master)?;
     preflight::tell(&plan.checks, output);
     let turn = Turn::take(Path::new(TURN), PATIENCE, output)?;

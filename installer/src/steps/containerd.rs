@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use bundle::Digest;
-use bundle::fault::Blame;
-use bundle::fault::Fault;
 use program::Outcome;
 
 use super::Ground;
@@ -29,16 +27,11 @@ const KUBELET: &str = "kubelet.service";
 /// Brings containerd up.
 pub(crate) struct Containerd<'a>(pub(crate) &'a Ground<'a>);
 
-/// A bundle without a sandbox image.
-#[derive(Debug, thiserror::Error)]
-#[error("the bundle brings no pause image among its cluster images")]
-struct NoPause;
-
 impl Containerd<'_> {
     /// Every file with its text.
     fn files(&self) -> Outcome<Vec<(String, String)>> {
         let ground = self.0;
-        let pause = ground.pause().ok_or(NoPause)?;
+        let pause = ground.pause()?;
         let mut files = vec![(
             render::CONFIG.to_owned(),
             render::config(&pause, ground.features),
@@ -113,19 +106,5 @@ impl Step for Containerd<'_> {
         wait_for("containerd answers", Duration::from_mins(1), || {
             ctr::answers(machine).map_err(|error| error.to_string())
         })
-    }
-}
-
-impl Fault for NoPause {
-    fn code(&self) -> &'static str {
-        "BUNDLE_NO_PAUSE"
-    }
-
-    fn blame(&self) -> Blame {
-        Blame::Input
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("tell the vendor: list the image that `kubeadm config images list` names, with stage: cluster".to_owned())
     }
 }

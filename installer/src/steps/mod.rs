@@ -19,7 +19,11 @@ use std::collections::BTreeSet;
 
 use api::site::NodeSite;
 use bundle::Digest;
+use bundle::fault::Blame;
+use bundle::fault::Fault;
 use bundle::index::BundleIndex;
+use bundle::index::FileRole;
+use bundle::index::Image;
 use bundle::index::Stage;
 use bundle::write::BlobSource;
 
@@ -80,15 +84,68 @@ impl Ground<'_> {
             .map(|image| image.digest)
     }
 
-    /// The sandbox image of the bundle: containerd and kubeadm have to name the same.
-    pub(crate) fn pause(&self) -> Option<String> {
-        let mut images = self.index.images.iter();
-        images
-            .find(|image| {
-                image.stage == Stage::Cluster && image.name.repository().ends_with("pause")
-            })
-            .map(|image| image.name.to_string())
+    /// The sandbox image of the bundle.
+    pub(crate) fn pause(&self) -> Result<String, LacksParts> {
+        pause_of(self.index).ok_or_else(|| LacksParts {
+            lacks: vec![PAUSE.to_owned()],
+        })
     }
+}
+
+/// Refuses a bundle that names a version of Kubernetes and lacks what no node can do without.
+pub(crate) fn require_parts(index: &BundleIndex) -> Result<(), LacksParts> {
+    const NEEDED: [FileRole; 6] = [
+        FileRole::Containerd,
+        FileRole::Kubeadm,
+        FileRole::Kubectl,
+        FileRole::Kubelet,
+        FileRole::Runc,
+        FileRole::Syncd,
+    ];
+    let has = |role| index.files.iter().any(|file| file.role == role);
+    let needed = NEEDED.into_iter().filter(|role| !has(*role));
+    let mut lacks: Vec<String> = needed
+        .map(|role| format!("{role:?}").to_lowercase())
+        .collect();
+    if pause_of(index).is_none() {
+        lacks.push(PAUSE.to_owned());
+    }
+    if index.kubernetes.is_none() || lacks.is_empty() {
+        return Ok(());
+    }
+    Err(LacksParts { lacks })
+}
+
+const PAUSE: &str = "a pause image of stage cluster";
+
+/// A bundle from which no node can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the bundle brings Kubernetes and lacks: {}", lacks.join(", "))]
+pub(crate) struct LacksParts {
+    lacks: Vec<String>,
+}
+
+impl Fault for LacksParts {
+    fn code(&self) -> &'static str {
+        "BUNDLE_LACKS_PARTS"
+    }
+
+    fn blame(&self) -> Blame {
+        Blame::Input
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("tell the vendor: list them under `files:` with their roles, and the images that `kubeadm config images list` names with stage: cluster".to_owned())
+    }
+}
+
+/// The sandbox image of a bundle: containerd and kubeadm have to name the same.
+fn pause_of(index: &BundleIndex) -> Option<String> {
+    let mut images = index.images.iter();
+    let is_pause = |image: &&Image| {
+        image.stage == Stage::Cluster && image.name.repository().ends_with("pause")
+    };
+    images.find(is_pause).map(|image| image.name.to_string())
 }
 
 /// The digest of what a step is made from.
@@ -99,4 +156,33 @@ pub(crate) fn input_of(parts: &[&str]) -> Digest {
         hasher.update(part.as_bytes());
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use bundle::head::UntrustedHead;
+    use bundle::index::Kubernetes;
+
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_a_nodes_programs_is_refused_before_anything_is_done() {
+        let mut golden: &[u8] = include_bytes!("../../../testdata/golden/1/small.airgap");
+        let head = UntrustedHead::read(&mut golden).unwrap();
+        let mut index = BundleIndex::parse(&head.head_files().bundle_json).unwrap();
+        index.files.clear();
+        index.kubernetes = None;
+        assert!(require_parts(&index).is_ok());
+        index.kubernetes = Some(Kubernetes {
+            version: index.version.clone(),
+            pod_subnet: None,
+            service_subnet: None,
+        });
+        let refused = require_parts(&index).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the bundle brings Kubernetes and lacks: containerd, kubeadm, kubectl, kubelet, runc, syncd, \
+             a pause image of stage cluster"
+        );
+    }
 }
