@@ -1,7 +1,9 @@
-//! What the three programs share at their edge: one place that prints, one way to fail, files that are whole or absent.
+//! What the three programs share at their edge: one place that prints, one way to fail, files that are whole or absent,
+//! other programs run within a limit.
 //!
 //! Nothing here knows a store or a peer; it shows and keeps what it is given.
 
+pub mod child;
 pub mod durable;
 pub mod failure;
 pub mod inspect;

@@ -3,29 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::io::Read;
-use std::process::Child;
 use std::process::Command;
-use std::process::ExitStatus;
 use std::process::Stdio;
-use std::thread;
 use std::time::Duration;
-use std::time::Instant;
 
 use bundle::fault::Blame;
 use bundle::fault::Fact;
 use bundle::fault::Fault;
+use program::child;
 
 use crate::run::Turn;
 
 /// Where programs are looked for: node files first.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Time between two looks at a running program.
-const LOOK_EVERY: Duration = Duration::from_millis(15);
-
-/// Most that is kept of each output.
-const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// How many last lines of an output are told in an error.
 const LINES_TOLD: usize = 12;
@@ -144,93 +134,52 @@ impl RealPrograms {
         Self { turn: None }
     }
 
-    fn start(&self, call: &Call) -> Result<Child, ProgramError> {
-        let failed = |source| ProgramError::Missing {
-            program: call.program,
-            source,
-        };
+    fn command(&self, call: &Call) -> io::Result<Command> {
         let stdin = match &self.turn {
-            Some(turn) => turn.stdin().map_err(failed)?,
+            Some(turn) => turn.stdin()?,
             None => Stdio::null(),
         };
-        Command::new(call.program)
+        let mut command = Command::new(call.program);
+        command
             .args(&call.arguments)
             .env("PATH", PATH)
             .env("LC_ALL", "C.UTF-8")
             .env("HOME", "/root")
             .envs(&call.environment)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed)
+            .stdin(stdin);
+        Ok(command)
     }
 }
 
 impl Programs for RealPrograms {
     fn run(&self, call: &Call) -> Result<Ran, ProgramError> {
-        let mut child = self.start(call)?;
-        let output = child.stdout.take().map(collect);
-        let errors = child.stderr.take().map(collect);
-        let ended = wait(&mut child, call.limit);
-        let output = output.map(joined).unwrap_or_default();
-        let errors = errors.map(joined).unwrap_or_default();
-        let said = || {
-            let text = if errors.trim().is_empty() {
-                &output
-            } else {
-                &errors
-            };
-            last_lines(text)
+        let failed = |source| ProgramError::Missing {
+            program: call.program,
+            source,
         };
-        match ended {
-            Ok(Some(status)) if status.success() => Ok(Ran { output }),
-            Ok(Some(status)) => Err(ProgramError::Failed {
+        let mut command = self.command(call).map_err(failed)?;
+        let ended = child::run(&mut command, call.limit).map_err(failed)?;
+        let said = if ended.errors.trim().is_empty() {
+            &ended.output
+        } else {
+            &ended.errors
+        };
+        match ended.status {
+            Some(status) if status.success() => Ok(Ran {
+                output: ended.output,
+            }),
+            Some(status) => Err(ProgramError::Failed {
                 call: call.to_string(),
                 ended: status.to_string(),
-                said: said(),
+                said: last_lines(said),
             }),
-            Ok(None) => Err(ProgramError::Slow {
+            None => Err(ProgramError::Slow {
                 call: call.to_string(),
                 limit_s: call.limit.as_secs(),
-                said: said(),
-            }),
-            Err(source) => Err(ProgramError::Missing {
-                program: call.program,
-                source,
+                said: last_lines(said),
             }),
         }
     }
-}
-
-/// Waits for the end; after the limit the program is ended, and the answer is `None`.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if begun.elapsed() >= limit {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(LOOK_EVERY);
-    }
-}
-
-fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _broken = pipe.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
-        // What is too much is read and forgotten, so that the program is never stuck.
-        let _rest = io::copy(&mut pipe, &mut io::sink());
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-fn joined(reader: thread::JoinHandle<String>) -> String {
-    reader.join().unwrap_or_default()
 }
 
 fn last_lines(text: &str) -> String {
@@ -314,8 +263,10 @@ pub(crate) mod tests {
         let output = program::Output::for_process(true);
         let turn = Turn::take(&lock, Duration::ZERO, &output).unwrap();
         let programs = RealPrograms::of_run(turn);
-        let mut child = programs.start(&Call::new("cat", ["/dev/zero"])).unwrap();
-        drop(programs);
+        let mut cat = programs.command(&Call::new("cat", ["/dev/zero"])).unwrap();
+        let mut child = cat.stdout(Stdio::piped()).spawn().unwrap();
+        // The command keeps its own copy of the lock, as the run does.
+        drop((programs, cat));
         assert!(Turn::take(&lock, Duration::ZERO, &output).is_err());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -3,27 +3,21 @@
 //! The certificate key is in a file that only root can read, never in an argument; what kubeadm prints is thrown away but
 //! for the end of its errors.
 
-use std::io::Read as _;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::thread;
 use std::time::Duration;
-use std::time::Instant;
 
 use api::sync::NodeName;
 use program::FileError;
+use program::child;
 
 use super::fault::JoinError;
 
 /// How long kubeadm may take: it writes two objects.
 const PATIENCE: Duration = Duration::from_secs(40);
-
-/// How often it is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Bytes of its errors that are told.
 const TOLD_BYTES: usize = 600;
@@ -82,50 +76,25 @@ fn render(upload: &Upload) -> String {
 
 fn run(mut command: Command) -> Result<(), JoinError> {
     let argv = format!("{command:?}");
-    let failed = |source| JoinError::Run {
-        argv: argv.clone(),
-        source,
+    command.stdin(Stdio::null());
+    let ended = match child::run(&mut command, PATIENCE) {
+        Ok(ended) => ended,
+        Err(source) => return Err(JoinError::Run { argv, source }),
     };
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(failed)?;
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            break Some(status);
-        }
-        if begun.elapsed() > PATIENCE {
-            // It may have ended by itself just now.
-            let _gone = child.kill();
-            let _reaped = child.wait();
-            break None;
-        }
-        thread::sleep(LOOK_EVERY);
+    let output = match ended.status {
+        Some(status) if status.success() => return Ok(()),
+        Some(status) => format!("{status}: {}", end_of(&ended.errors)),
+        None => format!("no end after {} s", PATIENCE.as_secs()),
     };
-    match status {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(JoinError::Program {
-            argv,
-            output: format!("{status}: {}", end_of_errors(&mut child)),
-        }),
-        None => Err(JoinError::Program {
-            argv,
-            output: format!("no end after {} s", PATIENCE.as_secs()),
-        }),
-    }
+    Err(JoinError::Program { argv, output })
 }
 
-fn end_of_errors(child: &mut Child) -> String {
-    let mut bytes = Vec::new();
-    if let Some(errors) = child.stderr.take() {
-        // What can't be read is not told.
-        let _read = errors.take(64 << 10).read_to_end(&mut bytes);
-    }
-    let end = bytes.len().saturating_sub(TOLD_BYTES);
-    let end = bytes.get(end..).unwrap_or_default();
-    String::from_utf8_lossy(end).trim().to_owned()
+fn end_of(errors: &str) -> &str {
+    let start = errors.len().saturating_sub(TOLD_BYTES);
+    errors
+        .get(errors.ceil_char_boundary(start)..)
+        .unwrap_or_default()
+        .trim()
 }
 
 #[cfg(test)]
